@@ -1,0 +1,136 @@
+"""Every setting, from environment variables alone (README has the table). The defaults run on a bare laptop."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+from longboard import env
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DATA_DIR = Path(env.text("LONGBOARD_DATA_DIR", str(REPOSITORY / "var"))).resolve()
+DATA_DIR.mkdir(parents=True, exist_ok=True)
+
+
+def _embedded_secret() -> str:
+    """A secret made once and kept in the data folder, for a site that nobody configured."""
+    path = DATA_DIR / "secret_key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(48))
+    return path.read_text()
+
+
+SECRET_KEY = env.text("LONGBOARD_SECRET_KEY") or _embedded_secret()
+DEBUG = env.flag("LONGBOARD_DEBUG", False)
+ALLOWED_HOSTS = env.words("LONGBOARD_ALLOWED_HOSTS", "localhost 127.0.0.1 [::1] testserver")
+CSRF_TRUSTED_ORIGINS = env.words("LONGBOARD_TRUSTED_ORIGINS")
+SITE_URL = env.text("LONGBOARD_SITE_URL", "http://127.0.0.1:8000")
+BEHIND_TLS = SITE_URL.startswith("https://")
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "longboard.accounts",
+    "longboard.registry",
+    "longboard.fleet",
+    "longboard.submissions",
+    "longboard.results",
+    "longboard.boards",
+    "longboard.api",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "longboard.security.ContentSecurityPolicy",
+    "django.middleware.gzip.GZipMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "longboard.urls"
+WSGI_APPLICATION = "longboard.wsgi.application"
+# The repository's folder first: an editable install leaves a stale copy beside the package.
+_TEMPLATES = next(p for p in (REPOSITORY / "templates", Path(__file__).parent / "templates") if p.is_dir())
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [_TEMPLATES],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": env.database("LONGBOARD_DATABASE_URL", DATA_DIR / "longboard.sqlite3")}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = "/accounts/sign-in/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [Path(__file__).parent / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if not DEBUG
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+# Without a collectstatic run (tests, a first `runserver`) names stay unhashed instead of failing.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_MANIFEST_STRICT = False
+MEDIA_ROOT = DATA_DIR / "media"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 40 * 2**20  # a bundle is at most 32 MiB
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
+SESSION_COOKIE_HTTPONLY = True
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_HSTS_SECONDS = 31_536_000 if BEHIND_TLS else 0
+SECURE_SSL_REDIRECT = False  # the proxy's task
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_TLS else None
+X_FRAME_OPTIONS = "DENY"
+
+# The message is only a hint: a run id. The database is the truth, and the sweep repairs what the broker loses.
+CELERY_BROKER_URL = env.text("LONGBOARD_BROKER_URL") or "filesystem://"
+BROKER_DIR = DATA_DIR / "broker"
+
+LEASE_S = env.seconds("LONGBOARD_LEASE_S", 180, least=0.5)
+BEAT_S = env.seconds("LONGBOARD_BEAT_S", 30, least=0.1)
+SWEEP_S = env.seconds("LONGBOARD_SWEEP_S", 15, least=0.2)
+MAX_ATTEMPTS = 3
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"()": "longboard.logs.FieldFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.text("LONGBOARD_LOG_LEVEL", "INFO")},
+    "loggers": {"django.server": {"level": "WARNING"}, "kombu": {"level": "WARNING"}, "amqp": {"level": "WARNING"}},
+}

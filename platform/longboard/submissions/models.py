@@ -1,0 +1,133 @@
+"""Submission -> Runs -> Attempts. The rows here are the truth; a message on the broker only hints at them."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+
+class Submission(models.Model):
+    """A person's request: one System, suites, context lengths, pools. Its state is computed from its Runs, never stored."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="submissions")
+    system = models.ForeignKey("registry.System", on_delete=models.PROTECT, related_name="submissions")
+    note = models.CharField(max_length=300, blank=True)
+    idempotency_key = models.CharField(max_length=100, blank=True)
+    request_digest = models.CharField(
+        max_length=64, help_text="of the request that made it: the same key must bring the same request"
+    )
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-created_at", "-pk"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["author", "idempotency_key"],
+                condition=~Q(idempotency_key=""),
+                name="one_submission_per_author_and_key",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.system} by {self.author}"
+
+
+class Run(models.Model):
+    """One unit of execution on one node: System x suite tasks x context length x pool x seed."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued", "queued"
+        LEASED = "leased", "leased"
+        RUNNING = "running", "running"
+        UPLOADED = "uploaded", "uploaded"
+        ACCEPTED = "accepted", "accepted"
+        FAILED = "failed", "failed"
+        CANCELLED = "cancelled", "cancelled"
+        REJECTED = "rejected", "rejected"
+
+    FINAL = (State.ACCEPTED, State.FAILED, State.CANCELLED, State.REJECTED)
+    HELD = (State.LEASED, State.RUNNING, State.UPLOADED)  # some node works on it
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    submission = models.ForeignKey(Submission, on_delete=models.CASCADE, related_name="runs")
+    system = models.ForeignKey("registry.System", on_delete=models.PROTECT, related_name="runs")
+    suite = models.ForeignKey("registry.Suite", on_delete=models.PROTECT, related_name="runs")
+    tasks = models.JSONField(help_text="names of the suite's tasks")
+    context_length = models.PositiveIntegerField()
+    pool = models.ForeignKey("fleet.Pool", on_delete=models.PROTECT, related_name="runs")
+    samples = models.PositiveIntegerField()
+    seed = models.BigIntegerField()
+    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+    priority = models.SmallIntegerField(default=0)
+    fence = models.PositiveIntegerField(
+        default=0, help_text="rises with every lease; calls with an older one are refused"
+    )
+    failure_class = models.CharField(max_length=20, blank=True)
+    failure_message = models.TextField(blank=True)
+    done = models.PositiveIntegerField(default=0)
+    total = models.PositiveIntegerField(default=0)
+    tokens = models.BigIntegerField(default=0)
+    eta_s = models.FloatField(null=True)
+    progress_note = models.CharField(max_length=300, blank=True)
+    created_at = models.DateTimeField()
+    queued_at = models.DateTimeField()
+    hinted_at = models.DateTimeField(null=True, help_text="last time that its pool's queue was told")
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["created_at", "pk"]
+        indexes = [
+            models.Index(fields=["pool", "-priority", "queued_at"], condition=Q(state="queued"), name="run_queue"),
+            models.Index(fields=["state", "hinted_at"], name="run_state"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.suite} at {self.context_length}: {self.system}"
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in self.FINAL
+
+
+class Attempt(models.Model):
+    """One lease of a Run by a Node. Append-only: a retry is a new row."""
+
+    class ClosedAs(models.TextChoices):
+        OPEN = "", "open"
+        DONE = "done", "done"
+        FAILED = "failed", "failed"
+        LOST = "lost", "lost"
+        CANCELLED = "cancelled", "cancelled"
+        REJECTED = "rejected", "rejected"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="attempts")
+    node = models.ForeignKey("fleet.Node", on_delete=models.PROTECT, related_name="attempts")
+    number = models.PositiveSmallIntegerField()
+    fence = models.PositiveIntegerField()
+    leased_at = models.DateTimeField()
+    lease_until = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    closed_at = models.DateTimeField(null=True)
+    closed_as = models.CharField(max_length=10, choices=ClosedAs, blank=True, default=ClosedAs.OPEN)
+    failure_class = models.CharField(max_length=20, blank=True)
+    failure_message = models.TextField(blank=True)
+    log_head = models.TextField(blank=True)
+    log_tail = models.TextField(blank=True)
+    log_skipped_bytes = models.BigIntegerField(default=0)
+    cancel_requested = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [
+            models.UniqueConstraint(fields=["run"], condition=Q(closed_as=""), name="one_open_attempt_per_run"),
+            models.UniqueConstraint(fields=["run", "number"], name="attempts_are_numbered_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of run {self.run_id}"
