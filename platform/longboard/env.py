@@ -42,7 +42,7 @@ def words(name: str, default: str = "") -> list[str]:
 
 
 def database(name: str, default_sqlite: Path) -> dict[str, object]:
-    """`postgresql://user:password@host:port/name?option=value`, or `sqlite:///path`; SQLite in the data folder when unset."""
+    """`postgresql://user:password@host:port/name?option=value`, or `sqlite:///path`; unset: SQLite in the data dir."""
     url = text(name)
     if not url or url.startswith("sqlite:///"):
         path = Path(url.removeprefix("sqlite:///")) if url else default_sqlite

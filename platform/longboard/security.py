@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse
 
-# Everything comes from us: no inline script, no third party. Plotly writes style elements, hence 'unsafe-inline' for styles alone.
+# Everything comes from us: no inline script, no third party. Plotly writes style elements, hence the one
+# 'unsafe-inline', for styles alone.
 POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'; object-src 'none'"

@@ -125,6 +125,7 @@ LEASE_S = env.seconds("LONGBOARD_LEASE_S", 180, least=0.5)
 BEAT_S = env.seconds("LONGBOARD_BEAT_S", 30, least=0.1)
 SWEEP_S = env.seconds("LONGBOARD_SWEEP_S", 15, least=0.2)
 MAX_ATTEMPTS = 3
+RUN_WALL_S = int(env.seconds("LONGBOARD_RUN_WALL_S", 3_600, least=1))
 
 LOGGING = {
     "version": 1,

@@ -9,7 +9,9 @@ import random
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Generic, TypeVar
 
+Key = TypeVar("Key", bound=Hashable)
 _Z95 = NormalDist().inv_cdf(0.975)
 
 
@@ -29,15 +31,15 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    key: Hashable
+class Point(Generic[Key]):
+    key: Key
     gain: Axis  # higher is better
     cost: Axis  # lower is better; a metric of which more is better comes in negated
 
 
-def front(points: Sequence[tuple[Hashable, float, float]]) -> set[Hashable]:
+def front(points: Sequence[tuple[Key, float, float]]) -> set[Key]:
     """Keys of the (key, gain, cost) triples that no other dominates. One sort, one pass: n log n."""
-    kept: set[Hashable] = set()
+    kept: set[Key] = set()
     best_gain = float("-inf")
     best_cost = float("inf")  # cost at which best_gain was reached
     for key, gain, cost in sorted(points, key=lambda p: (p[2], -p[1])):
@@ -49,7 +51,7 @@ def front(points: Sequence[tuple[Hashable, float, float]]) -> set[Hashable]:
     return kept
 
 
-def membership(points: Sequence[Point], *, draws: int = 400, seed: int = 0) -> dict[Hashable, float]:
+def membership(points: Sequence[Point[Key]], *, draws: int = 400, seed: int = 0) -> dict[Key, float]:
     """Share of draws over both axes in which each point is on the front: P(on front)."""
     rng = random.Random(f"front:{seed}")
     hits = dict.fromkeys((p.key for p in points), 0)

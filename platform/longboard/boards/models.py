@@ -1,4 +1,4 @@
-"""Summaries that pages read. Written in the transaction that accepts a result, so a page costs a few indexed queries."""
+"""Summaries that pages read: written in the transaction that accepts a result, so a page costs a few queries."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ class Bundle(models.Model):
     """A signed result bundle, kept byte for byte. At most one of an Attempt."""
 
     class State(models.TextChoices):
+        RECEIVED = "received", "received"
         ACCEPTED = "accepted", "accepted"
         LATE = "late", "late"  # of a lost Attempt: kept, never counted
         REJECTED = "rejected", "rejected"

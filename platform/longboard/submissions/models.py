@@ -10,7 +10,7 @@ from django.db.models import Q
 
 
 class Submission(models.Model):
-    """A person's request: one System, suites, context lengths, pools. Its state is computed from its Runs, never stored."""
+    """A person's request: one System, suites, context lengths, pools. Its state is computed from its Runs."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="submissions")
@@ -65,6 +65,9 @@ class Run(models.Model):
     priority = models.SmallIntegerField(default=0)
     fence = models.PositiveIntegerField(
         default=0, help_text="rises with every lease; calls with an older one are refused"
+    )
+    retries_from = models.PositiveSmallIntegerField(
+        default=0, help_text="attempts before the last re-run; not counted again"
     )
     failure_class = models.CharField(max_length=20, blank=True)
     failure_message = models.TextField(blank=True)

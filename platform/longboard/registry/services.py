@@ -1,0 +1,130 @@
+"""Changes to the registry: what is known is synced from the catalogue and the zoo, or registered by a person."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from django.db import transaction
+from django.utils.text import slugify
+
+from longboard.accounts.models import User
+from longboard.errors import BadRequest, NotFound
+from longboard.registry.models import Method, Model, Suite, System
+from longboard_tasks import catalogue
+from longboard_tasks.contract import MethodRef, ModelRef, Runtime, SystemSpec
+from longboard_tasks.zoo.registry import ZOO
+
+
+@transaction.atomic
+def sync_catalogue() -> None:
+    """Makes the tables say what the catalogue and the zoo say. A second call changes nothing.
+
+    A suite's older versions keep their rows, and their results keep them.
+    """
+    for suite in catalogue.SUITES.values():
+        Suite.objects.filter(name=suite.name).exclude(version=suite.version).update(is_current=False)
+        Suite.objects.update_or_create(
+            name=suite.name,
+            version=suite.version,
+            defaults={
+                "title": suite.title,
+                "kind": suite.kind,
+                "summary": suite.summary,
+                "definition": dataclasses.asdict(suite),
+                "is_current": True,
+            },
+        )
+    for method in catalogue.METHODS.values():
+        Method.objects.update_or_create(
+            name=method.name,
+            defaults={
+                "title": method.title,
+                "family": method.family,
+                "summary": method.summary,
+                "takes_budget": method.takes_budget,
+            },
+        )
+    for zoo in ZOO.values():
+        Model.objects.update_or_create(
+            source=Model.Source.ZOO,
+            ref=zoo.id,
+            revision="",
+            defaults={
+                "slug": zoo.id,
+                "title": zoo.title,
+                "family": zoo.family,
+                "architecture": zoo.architecture,
+                "parameters": zoo.parameters,
+                "trained_length": zoo.trained_length,
+                "max_positions": zoo.max_positions,
+                "licence": zoo.licence,
+                "summary": zoo.summary,
+            },
+        )
+
+
+def register_hub_model(*, owner: User, repository: str, revision: str, title: str = "") -> Model:
+    """A hub model at a full commit hash. The same repository and revision twice give the same row.
+
+    Raises BadRequest for a malformed id and for a branch name in place of a hash.
+    """
+    try:
+        ref = ModelRef(source="hub", id=repository, revision=revision)
+    except ValueError as error:
+        raise BadRequest(
+            f'"{repository}" at "{revision}" is not a pinned hub model. Give owner/name and the 40-digit commit hash.',
+            field="revision" if "/" in repository else "repository",
+        ) from error
+    model, _ = Model.objects.get_or_create(
+        source=Model.Source.HUB,
+        ref=ref.id,
+        revision=ref.revision,
+        defaults={
+            "slug": slugify(f"{ref.id.replace('/', '-').replace('.', '-')}-{ref.revision[:8]}")[:120],
+            "title": (title or ref.id.split("/")[-1])[:160],
+            "owner": owner,
+        },
+    )
+    return model
+
+
+def find_model(slug: str) -> Model:
+    model = Model.objects.filter(slug=slug).first()
+    if model is None:
+        near = ", ".join(Model.objects.order_by("slug").values_list("slug", flat=True)[:8])
+        raise NotFound(
+            f'Model "{slug}" is not registered. There are: {near}. Register a hub model first.', field="model"
+        )
+    return model
+
+
+def system_for(*, model: Model, method: MethodRef, runtime: Runtime) -> System:
+    """The System of a spec: found by its digest, or made. Two callers at once get the same row."""
+    row = Method.objects.filter(name=method.name).first()
+    if row is None:
+        names = ", ".join(Method.objects.values_list("name", flat=True))
+        raise BadRequest(f'Method "{method.name}" is not known. There are: {names}.', field="method")
+    if not row.takes_budget and method.budget != 1.0:
+        raise BadRequest(
+            f'Method "{method.name}" takes no budget: leave it at 1, not {method.budget:g}.', field="budget"
+        )
+    spec = SystemSpec(model=model.as_ref(), method=method, runtime=runtime)
+    parts = [model.slug, runtime.dtype]
+    if method.name != "none":
+        parts.append(f"{method.name}-{method.budget:g}".replace(".", "_"))
+    if runtime.kernels != "stock":
+        parts.append(runtime.kernels)
+    system, _ = System.objects.get_or_create(
+        digest=spec.digest,
+        defaults={
+            "slug": f"{'-'.join(parts)[:180]}-{spec.digest[:6]}",
+            "model": model,
+            "method": row,
+            "budget": method.budget,
+            "settings": method.settings,
+            "dtype": runtime.dtype,
+            "attention": runtime.attention,
+            "kernels": runtime.kernels,
+        },
+    )
+    return system

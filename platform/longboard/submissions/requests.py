@@ -1,0 +1,30 @@
+"""What a person asks for: the one request class behind the form and the API."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from longboard_tasks.contract import MAX_CONTEXT_LENGTH, MAX_SAMPLES, Slug, Spec
+
+MAX_RUNS = 200
+
+Length = Annotated[int, Field(ge=1, le=MAX_CONTEXT_LENGTH)]
+ModelSlug = Annotated[str, StringConstraints(min_length=1, max_length=120, pattern=r"^[A-Za-z0-9_.-]+$")]
+
+
+class SubmissionRequest(Spec):
+    """One System, suites, context lengths, pools. It becomes one Run for each combination."""
+
+    model: ModelSlug
+    method: Slug = "none"
+    budget: Annotated[float, Field(gt=0, le=1)] = 1.0
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    suites: Annotated[tuple[Slug, ...], Field(min_length=1, max_length=20)]
+    context_lengths: Annotated[tuple[Length, ...], Field(min_length=1, max_length=30)]
+    pools: Annotated[tuple[Slug, ...], Field(min_length=1, max_length=10)]
+    samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] | None = None  # per task; the suite's default when left out
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    note: Annotated[str, StringConstraints(max_length=300)] = ""
+    idempotency_key: Annotated[str, StringConstraints(max_length=100)] = ""

@@ -1,0 +1,187 @@
+"""What people change: submit, cancel, run again."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from django.db import IntegrityError, transaction
+
+from longboard.accounts.models import User
+from longboard.errors import BadRequest, Conflict, NotAllowed, NotFound
+from longboard.fleet.models import Pool
+from longboard.registry.models import Model, Suite
+from longboard.registry.services import find_model, system_for
+from longboard.submissions.dispatch import hint_after_commit
+from longboard.submissions.models import Attempt, Run, Submission
+from longboard.submissions.requests import MAX_RUNS, SubmissionRequest
+from longboard_tasks.contract import MethodRef, Runtime, canonical_json, sha256
+
+log = logging.getLogger(__name__)
+
+
+def submit(*, author: User, request: SubmissionRequest, now: datetime) -> tuple[Submission, bool]:
+    """Checks the request and stores it with all its Runs in one transaction; then hints go out.
+
+    The same idempotency key with the same request gives the first Submission back and False; with another request it
+    raises Conflict. Raises BadRequest and NotFound with the field that is at fault, and then stores nothing.
+    """
+    digest = sha256(canonical_json(request))
+    if earlier := _earlier(author, request, digest):
+        return earlier, False
+    try:
+        with transaction.atomic():
+            submission = _create(author, request, digest, now)
+    except IntegrityError:
+        # Of two equal requests at once, the other one was first.
+        if earlier := _earlier(author, request, digest):
+            return earlier, False
+        raise
+    log.info("submission stored", extra={"submission": submission.pk, "runs": submission.runs.count()})
+    return submission, True
+
+
+def _earlier(author: User, request: SubmissionRequest, digest: str) -> Submission | None:
+    if not request.idempotency_key:
+        return None
+    earlier = Submission.objects.filter(author=author, idempotency_key=request.idempotency_key).first()
+    if earlier is not None and earlier.request_digest != digest:
+        raise Conflict(
+            f'The idempotency key "{request.idempotency_key}" was used for another request ({earlier.pk}). '
+            "Use a new key for a new request.",
+            field="idempotency_key",
+        )
+    return earlier
+
+
+def _create(author: User, request: SubmissionRequest, digest: str, now: datetime) -> Submission:
+    model = find_model(request.model)
+    suites = [_find_suite(name) for name in dict.fromkeys(request.suites)]
+    pools = [_find_pool(slug, author) for slug in dict.fromkeys(request.pools)]
+    lengths = sorted(set(request.context_lengths))
+    _check_lengths(model, suites, lengths)
+    if len(suites) * len(pools) * len(lengths) > MAX_RUNS:
+        raise BadRequest(
+            f"{len(suites)} suites x {len(pools)} pools x {len(lengths)} lengths exceed {MAX_RUNS} runs. Split it.",
+            field="context_lengths",
+        )
+    system = system_for(
+        model=model,
+        method=MethodRef(name=request.method, budget=request.budget),
+        runtime=Runtime(dtype=request.dtype),
+    )
+    submission = Submission.objects.create(
+        author=author,
+        system=system,
+        note=request.note,
+        idempotency_key=request.idempotency_key,
+        request_digest=digest,
+        created_at=now,
+    )
+    runs = Run.objects.bulk_create(
+        Run(
+            submission=submission,
+            system=system,
+            suite=suite,
+            tasks=[task["name"] for task in suite.definition["tasks"]],
+            context_length=length,
+            pool=pool,
+            samples=request.samples or suite.definition["default_samples"],
+            seed=request.seed,
+            created_at=now,
+            queued_at=now,
+        )
+        # Short contexts first: the first numbers show soon.
+        for length in lengths
+        for suite in suites
+        for pool in pools
+    )
+    hint_after_commit(runs, now=now)
+    return submission
+
+
+def _find_suite(name: str) -> Suite:
+    suite = Suite.objects.filter(name=name, is_current=True).first()
+    if suite is None:
+        names = ", ".join(Suite.objects.filter(is_current=True).values_list("name", flat=True))
+        raise NotFound(f'Suite "{name}" is not known. There are: {names}.', field="suites")
+    return suite
+
+
+def _find_pool(slug: str, author: User) -> Pool:
+    pool = Pool.objects.filter(slug=slug).first()
+    if pool is None:
+        slugs = ", ".join(Pool.objects.filter(accepts_public_runs=True).values_list("slug", flat=True)[:20])
+        raise NotFound(f'Pool "{slug}" is not known. There are: {slugs}.', field="pools")
+    if not pool.accepts_public_runs and not (author.is_staff or pool.owner_id == author.pk):
+        raise NotAllowed(f'Pool "{slug}" takes runs only from its owner. Choose another pool.', field="pools")
+    return pool
+
+
+def _check_lengths(model: Model, suites: list[Suite], lengths: list[int]) -> None:
+    """Refuses what no node could run: too short for a suite, or past the model's positions."""
+    for suite in suites:
+        least = suite.definition["least_context_length"]
+        if lengths[0] < least:
+            raise BadRequest(
+                f"Suite {suite} needs a context length of at least {least} tokens, not {lengths[0]}.",
+                field="context_lengths",
+            )
+        if suite.kind == "accuracy" and model.source == Model.Source.CONFIG:
+            raise BadRequest(
+                f'"{model.slug}" has random weights (a bare configuration): it runs efficiency suites, not {suite}.',
+                field="suites",
+            )
+    if model.max_positions is not None and lengths[-1] > model.max_positions:
+        raise BadRequest(
+            f'Model "{model.slug}" has {model.max_positions} positions: context length {lengths[-1]} exceeds them. '
+            f"Choose at most {model.max_positions}.",
+            field="context_lengths",
+        )
+
+
+def _check_may_steer(run: Run, actor: User) -> None:
+    if not (actor.is_staff or run.submission.author_id == actor.pk):
+        raise NotAllowed("Only the author of a submission and the staff can cancel or repeat its runs.")
+
+
+@transaction.atomic
+def cancel_run(*, run: Run, actor: User, now: datetime) -> Run:
+    """A queued Run ends at once. A held one is asked to stop with its node's next beat. A final one stays as it is."""
+    run = Run.objects.select_for_update(of=("self",)).select_related("submission").get(pk=run.pk)
+    _check_may_steer(run, actor)
+    if run.state == Run.State.QUEUED:
+        run.state = Run.State.CANCELLED
+        run.failure_class, run.failure_message = "cancelled", f"Cancelled by {actor.username} before it started."
+        run.finished_at = now
+        run.save(update_fields=["state", "failure_class", "failure_message", "finished_at"])
+    elif run.state in Run.HELD:
+        run.attempts.filter(closed_as=Attempt.ClosedAs.OPEN).update(cancel_requested=True)
+    log.info("cancel asked", extra={"run": run.pk, "state": run.state})
+    return run
+
+
+@transaction.atomic
+def rerun(*, run: Run, actor: User, now: datetime) -> Run:
+    """Queues a Run again that failed, was cancelled or rejected: a new Attempt, the old ones stay. Else Conflict."""
+    run = Run.objects.select_for_update(of=("self",)).select_related("submission", "pool").get(pk=run.pk)
+    _check_may_steer(run, actor)
+    if run.state not in (Run.State.FAILED, Run.State.CANCELLED, Run.State.REJECTED):
+        raise Conflict(f"Run {run.pk} is {run.state}: only a failed, cancelled or rejected run can be repeated.")
+    run.state = Run.State.QUEUED
+    run.failure_class = run.failure_message = ""
+    run.queued_at, run.finished_at, run.started_at = now, None, None
+    run.retries_from = run.attempts.count()
+    run.save(
+        update_fields=[
+            "state",
+            "failure_class",
+            "failure_message",
+            "queued_at",
+            "finished_at",
+            "started_at",
+            "retries_from",
+        ]
+    )
+    hint_after_commit([run], now=now)
+    return run
