@@ -37,6 +37,7 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django_htmx",
+    "ninja",  # serves its API docs page from our own host
     "longboard.accounts",
     "longboard.registry",
     "longboard.fleet",

@@ -1,4 +1,4 @@
-"""Does a bundle check out? Everything that the bundle and the Run alone can tell. Pure; raises BundleRefused.
+"""Does a bundle check out? Pure: everything that the bundle and the Run alone can tell. Raises BundleRefused.
 
 A node's own scores are never believed: the targets follow from (suite version, task, length, seed, index), so each score
 and each accuracy is worked out again here from the uploaded answers.

@@ -96,7 +96,7 @@ def _store(
 
 @transaction.atomic
 def settle(*, bundle: Bundle, now: datetime) -> Bundle:
-    """Checks a stored bundle and writes everything that follows from it in one transaction: uploaded -> accepted, rejected.
+    """Checks a stored bundle and writes all that follows in one transaction: uploaded -> accepted or rejected.
 
     Called twice, the second call finds the Run settled and changes nothing.
     """

@@ -1,0 +1,342 @@
+"""Routes for people and their scripts: look up, submit, watch, read the boards."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Count, Q
+from django.http import HttpRequest
+from django.utils import timezone
+from ninja import Query, Router, Status
+
+from longboard.api.auth import PERSON, PersonRequest
+from longboard.api.schemas import (
+    AttemptOut,
+    BoardOut,
+    BoardRow,
+    Error,
+    HubModelIn,
+    MeasurementOut,
+    MeasurementPage,
+    ModelOut,
+    NodeOut,
+    PoolOut,
+    RunDetail,
+    RunOut,
+    SampleOut,
+    SamplePage,
+    SubmissionOut,
+    SuiteOut,
+)
+from longboard.boards.models import Cell, FrontEntry
+from longboard.boards.summaries import COST_METRICS, COST_TASK
+from longboard.errors import BadRequest, NotFound
+from longboard.fleet.models import Hardware, Pool
+from longboard.registry.models import Model, Suite
+from longboard.registry.services import register_hub_model
+from longboard.results.models import Measurement
+from longboard.submissions.models import Run, Submission
+from longboard.submissions.requests import SubmissionRequest
+from longboard.submissions.services import cancel_run, rerun, submit
+from longboard.submissions.states import submission_state
+from longboard_tasks.contract import Progress
+
+router = Router(tags=["people"])
+
+PAGE = 100
+REFUSALS: dict[int, Any] = dict.fromkeys((400, 401, 403, 404, 409, 422), Error)
+NOT_FOUND: dict[int, Any] = dict.fromkeys((400, 404, 422), Error)
+
+
+@router.get("/models", response={200: list[ModelOut], 422: Error})
+def list_models(request: HttpRequest, after: str = "", limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE) -> Any:
+    """Registered Models by slug; `after` is the last slug of the page before."""
+    return Model.objects.filter(slug__gt=after.replace("\x00", ""))[:limit]
+
+
+@router.post("/models", response={200: ModelOut, **REFUSALS}, auth=PERSON)
+def add_hub_model(request: PersonRequest, body: HubModelIn) -> Any:
+    """Registers a hub model at a full commit hash. The same one twice gives the same Model."""
+    return register_hub_model(
+        owner=request.auth,
+        repository=body.repository,
+        revision=body.revision,
+        title=body.title,
+    )
+
+
+@router.get("/suites", response=list[SuiteOut])
+def list_suites(request: HttpRequest) -> Any:
+    return Suite.objects.all()[:PAGE]
+
+
+@router.get("/pools", response=list[PoolOut])
+def list_pools(request: HttpRequest) -> Any:
+    """Pools with their hardware and nodes."""
+    now = timezone.now()
+    return [
+        PoolOut(
+            slug=pool.slug,
+            title=pool.title,
+            hardware=pool.hardware.slug,
+            is_first_party=pool.is_first_party,
+            accepts_public_runs=pool.accepts_public_runs,
+            nodes=[
+                NodeOut(
+                    id=node.pk,
+                    name=node.name,
+                    state=node.state,
+                    is_alive=node.is_alive(now),
+                    last_seen_at=node.last_seen_at,
+                )
+                for node in pool.nodes.all()
+            ],
+        )
+        for pool in Pool.objects.select_related("hardware").prefetch_related("nodes")[:PAGE]
+    ]
+
+
+@router.post("/submissions", response={200: SubmissionOut, 201: SubmissionOut, **REFUSALS}, auth=PERSON)
+def create_submission(request: PersonRequest, body: SubmissionRequest) -> Any:
+    """Submits a System to suites, context lengths and pools: one Run for each combination.
+
+    With `idempotency_key` the same request again answers 200 with the first Submission; a new one answers 201.
+    """
+    submission, created = submit(author=request.auth, request=body, now=timezone.now())
+    return Status(201 if created else 200, _submission(submission.pk))
+
+
+@router.get("/submissions/{submission_id}", response={200: SubmissionOut, **NOT_FOUND})
+def read_submission(request: HttpRequest, submission_id: UUID) -> Any:
+    return _submission(submission_id)
+
+
+@router.get("/runs/{run_id}", response={200: RunDetail, **NOT_FOUND})
+def read_run(request: HttpRequest, run_id: UUID) -> Any:
+    """One Run with its Attempts and last log lines."""
+    run = _run(run_id)
+    attempts = list(run.attempts.select_related("node", "bundle"))
+    return RunDetail(
+        **_run_out(run).model_dump(),
+        attempts=[
+            AttemptOut(
+                id=attempt.pk,
+                number=attempt.number,
+                node=attempt.node.name,
+                leased_at=attempt.leased_at,
+                started_at=attempt.started_at,
+                closed_at=attempt.closed_at,
+                closed_as=attempt.closed_as,
+                failure_class=attempt.failure_class,
+                failure_message=attempt.failure_message,
+                bundle_digest=attempt.bundle.digest if hasattr(attempt, "bundle") else None,
+            )
+            for attempt in attempts
+        ],
+        log_tail=(attempts[-1].log_tail or attempts[-1].log_head)[-20_000:] if attempts else "",
+    )
+
+
+@router.post("/runs/{run_id}/cancel", response={200: RunOut, **REFUSALS}, auth=PERSON)
+def cancel(request: PersonRequest, run_id: UUID) -> Any:
+    """Ends a queued Run at once; a held one is told with its node's next beat."""
+    cancel_run(run=_run(run_id), actor=request.auth, now=timezone.now())
+    return _run_out(_run(run_id))
+
+
+@router.post("/runs/{run_id}/rerun", response={200: RunOut, **REFUSALS}, auth=PERSON)
+def repeat(request: PersonRequest, run_id: UUID) -> Any:
+    """Queues a failed, cancelled or rejected Run again."""
+    rerun(run=_run(run_id), actor=request.auth, now=timezone.now())
+    return _run_out(_run(run_id))
+
+
+@router.get("/runs/{run_id}/samples", response={200: SamplePage, **NOT_FOUND})
+def list_samples(
+    request: HttpRequest, run_id: UUID, cursor: str = "", limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE
+) -> Any:
+    """The samples of an accepted Run, each with prompt digest, answer, target and score."""
+    rows = list(_run(run_id).sample_rows.filter(pk__gt=_after(cursor)).order_by("pk")[: limit + 1])
+    return SamplePage(
+        items=[SampleOut.model_validate(row, from_attributes=True) for row in rows[:limit]], next=_next(rows, limit)
+    )
+
+
+@router.get("/measurements", response={200: MeasurementPage, **NOT_FOUND})
+def list_measurements(
+    request: HttpRequest,
+    suite: str = "",
+    metric: str = "",
+    system: str = "",
+    hardware: str = "",
+    context_length: Annotated[int | None, Query(ge=1, lt=2**31)] = None,
+    cursor: str = "",
+    limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE,
+) -> Any:
+    """All published numbers, oldest first, by keyset pages."""
+    rows = Measurement.objects.select_related("system", "hardware", "suite").filter(pk__gt=_after(cursor))
+    wanted = {"suite__name": suite, "metric": metric, "system__slug": system, "hardware__slug": hardware}
+    rows = rows.filter(**{key: value.replace("\x00", "") for key, value in wanted.items() if value})
+    if context_length is not None:
+        rows = rows.filter(context_length=context_length)
+    page = list(rows.order_by("pk")[: limit + 1])
+    items = [
+        MeasurementOut(
+            id=row.pk,
+            run=row.run_id,
+            system=row.system.slug,
+            hardware=row.hardware.slug,
+            suite=row.suite.label,
+            task=row.task,
+            metric=row.metric,
+            context_length=row.context_length,
+            depth=row.depth,
+            value=row.value,
+            ci_low=row.ci_low,
+            ci_high=row.ci_high,
+            n=row.n,
+            unit=row.unit,
+            trust=row.trust,
+        )
+        for row in page[:limit]
+    ]
+    return MeasurementPage(items=items, next=_next(page, limit))
+
+
+@router.get("/boards/{suite}", response={200: BoardOut, **NOT_FOUND})
+def read_board(
+    request: HttpRequest,
+    suite: str,
+    context_length: Annotated[int, Query(ge=1, lt=2**31)],
+    hardware: str,
+    task: str = "",
+    cost_metric: str = "ttft_ms",
+) -> Any:
+    """The front of one suite at one context length on one hardware: every System with both numbers."""
+    row = Suite.objects.filter(name=suite.replace("\x00", ""), kind="accuracy", is_current=True).first()
+    if row is None:
+        raise NotFound(f'There is no accuracy suite "{suite}".', field="suite")
+    if cost_metric not in COST_METRICS:
+        raise BadRequest(
+            f'Cost metric "{cost_metric}" is not known. There are: {", ".join(COST_METRICS)}.', field="cost_metric"
+        )
+    device = Hardware.objects.filter(slug=hardware.replace("\x00", "")).first()
+    if device is None:
+        raise NotFound(f'Hardware "{hardware}" is not known.', field="hardware")
+    task = (task or row.definition["tasks"][0]["name"]).replace("\x00", "")
+    key = {"context_length": context_length, "hardware": device}
+    entries = FrontEntry.objects.filter(suite=row, task=task, metric="accuracy", cost_metric=cost_metric, **key)
+    gains = {c.system_id: c for c in Cell.objects.filter(suite=row, task=task, metric="accuracy", **key)}
+    costs = {
+        c.system_id: c for c in Cell.objects.filter(suite__kind="efficiency", task=COST_TASK, metric=cost_metric, **key)
+    }
+    rows = [
+        _board_row(entry, gains[entry.system_id], costs[entry.system_id])
+        for entry in entries.select_related("system__model", "system__method")[:1_000]
+        if entry.system_id in gains and entry.system_id in costs
+    ]
+    return BoardOut(
+        suite=row.label,
+        task=task,
+        metric="accuracy",
+        cost_metric=cost_metric,
+        context_length=context_length,
+        hardware=device.slug,
+        rows=sorted(rows, key=lambda r: (-r.gain, r.system)),
+    )
+
+
+def _board_row(entry: FrontEntry, gain: Cell, cost: Cell) -> BoardRow:
+    return BoardRow(
+        system=entry.system.slug,
+        label=entry.system.label,
+        model=entry.system.model.slug,
+        gain=gain.value,
+        gain_low=gain.ci_low,
+        gain_high=gain.ci_high,
+        gain_n=gain.n,
+        cost=cost.value,
+        cost_low=cost.ci_low,
+        cost_high=cost.ci_high,
+        cost_n=cost.n,
+        on_front=entry.on_front,
+        front_probability=entry.probability,
+        trust=gain.trust,
+    )
+
+
+def _run(run_id: UUID) -> Run:
+    run = Run.objects.select_related("system", "suite", "pool", "submission").filter(pk=run_id).first()
+    if run is None:
+        raise NotFound(f"There is no run {run_id}.")
+    return run
+
+
+def _submission(submission_id: UUID) -> SubmissionOut:
+    submission = Submission.objects.select_related("system__model").filter(pk=submission_id).first()
+    if submission is None:
+        raise NotFound(f"There is no submission {submission_id}.")
+    runs = list(
+        submission.runs.select_related("system", "suite", "pool").order_by("context_length", "suite__name", "pk")
+    )
+    return SubmissionOut(
+        id=submission.pk,
+        system=submission.system.slug,
+        model=submission.system.model.slug,
+        state=submission_state([run.state for run in runs]),
+        note=submission.note,
+        created_at=submission.created_at,
+        runs=[_run_out(run, with_place=False) for run in runs],
+        url=f"{settings.SITE_URL}/submissions/{submission.pk}/",
+    )
+
+
+def _run_out(run: Run, *, with_place: bool = True) -> RunOut:
+    return RunOut(
+        id=run.pk,
+        submission=run.submission_id,
+        system=run.system.slug,
+        suite=run.suite.label,
+        tasks=run.tasks,
+        context_length=run.context_length,
+        pool=run.pool.slug,
+        samples=run.samples,
+        seed=run.seed,
+        state=run.state,
+        failure_class=run.failure_class,
+        failure_message=run.failure_message,
+        progress=Progress(done=run.done, total=run.total, tokens=run.tokens, eta_s=run.eta_s, note=run.progress_note),
+        queue_place=queue_place(run) if with_place else None,
+        created_at=run.created_at,
+        started_at=run.started_at,
+        finished_at=run.finished_at,
+        url=f"{settings.SITE_URL}/runs/{run.pk}/",
+    )
+
+
+def queue_place(run: Run) -> int | None:
+    """1 for the next Run that its pool hands out; None once it left the queue."""
+    if run.state != Run.State.QUEUED:
+        return None
+    ahead = Q(priority__gt=run.priority) | Q(priority=run.priority, queued_at__lt=run.queued_at)
+    return 1 + Run.objects.filter(ahead, pool=run.pool_id, state=Run.State.QUEUED).aggregate(n=Count("pk"))["n"]
+
+
+def _after(cursor: str) -> int:
+    """Reads an opaque cursor. Raises BadRequest for one that we did not make."""
+    if not cursor:
+        return 0
+    try:
+        number = int(base64.urlsafe_b64decode(cursor.encode()).decode().removeprefix("after:"))
+    except ValueError as error:
+        raise BadRequest("This cursor is not one of ours. Start again without it.", field="cursor") from error
+    if not 0 <= number < 2**63:
+        raise BadRequest("This cursor is not one of ours. Start again without it.", field="cursor")
+    return number
+
+
+def _next(rows: list[Any], limit: int) -> str | None:
+    return base64.urlsafe_b64encode(f"after:{rows[limit - 1].pk}".encode()).decode() if len(rows) > limit else None

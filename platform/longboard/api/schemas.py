@@ -1,0 +1,235 @@
+"""What the API answers with. Requests and bundles are the contract's own classes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import BaseModel, Field, StringConstraints
+
+from longboard_tasks.contract import FailureClass, HardwareReport, Progress, ShortText
+
+
+class ErrorBody(BaseModel):
+    code: str
+    message: str
+    field: str = ""
+
+
+class Error(BaseModel):
+    error: ErrorBody
+
+
+class ModelOut(BaseModel):
+    slug: str
+    title: str
+    source: str
+    ref: str
+    revision: str
+    family: str
+    architecture: str
+    parameters: int | None
+    trained_length: int | None
+    max_positions: int | None
+    licence: str
+
+
+class HubModelIn(BaseModel):
+    repository: Annotated[str, StringConstraints(max_length=200)]
+    revision: Annotated[str, StringConstraints(max_length=40)]
+    title: Annotated[str, StringConstraints(max_length=160)] = ""
+
+
+class SuiteOut(BaseModel):
+    name: str
+    version: int
+    title: str
+    kind: str
+    summary: str
+    definition: dict
+    is_current: bool
+
+
+class NodeOut(BaseModel):
+    id: UUID
+    name: str
+    state: str
+    is_alive: bool
+    last_seen_at: datetime | None
+
+
+class PoolOut(BaseModel):
+    slug: str
+    title: str
+    hardware: str
+    is_first_party: bool
+    accepts_public_runs: bool
+    nodes: list[NodeOut]
+
+
+class AttemptOut(BaseModel):
+    id: UUID
+    number: int
+    node: str
+    leased_at: datetime
+    started_at: datetime | None
+    closed_at: datetime | None
+    closed_as: str
+    failure_class: str
+    failure_message: str
+    bundle_digest: str | None
+
+
+class RunOut(BaseModel):
+    id: UUID
+    submission: UUID
+    system: str
+    suite: str
+    tasks: list[str]
+    context_length: int
+    pool: str
+    samples: int
+    seed: int
+    state: str
+    failure_class: str
+    failure_message: str
+    progress: Progress
+    queue_place: int | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    url: str
+
+
+class RunDetail(RunOut):
+    attempts: list[AttemptOut]
+    log_tail: str
+
+
+class SubmissionOut(BaseModel):
+    id: UUID
+    system: str
+    model: str
+    state: str
+    note: str
+    created_at: datetime
+    runs: list[RunOut]
+    url: str
+
+
+class MeasurementOut(BaseModel):
+    id: int
+    run: UUID
+    system: str
+    hardware: str
+    suite: str
+    task: str
+    metric: str
+    context_length: int
+    depth: float | None
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+    unit: str
+    trust: str
+
+
+class MeasurementPage(BaseModel):
+    items: list[MeasurementOut]
+    next: str | None = Field(description="cursor of the next page; null on the last")
+
+
+class SampleOut(BaseModel):
+    task: str
+    index: int
+    depth: float | None
+    prompt_tokens: int
+    prompt_sha256: str
+    prompt_tail: str
+    target: str
+    answer: str
+    score: float
+    truncated: bool
+
+
+class SamplePage(BaseModel):
+    items: list[SampleOut]
+    next: str | None
+
+
+class BoardRow(BaseModel):
+    system: str
+    label: str
+    model: str
+    gain: float
+    gain_low: float
+    gain_high: float
+    gain_n: int
+    cost: float
+    cost_low: float
+    cost_high: float
+    cost_n: int
+    on_front: bool
+    front_probability: float
+    trust: str
+
+
+class BoardOut(BaseModel):
+    suite: str
+    task: str
+    metric: str
+    cost_metric: str
+    context_length: int
+    hardware: str
+    rows: list[BoardRow]
+
+
+class EnrolIn(BaseModel):
+    code: Annotated[str, StringConstraints(max_length=100)]
+    name: Annotated[str, StringConstraints(max_length=80)]
+    public_key: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    report: HardwareReport
+    software: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=60)
+
+
+class EnrolOut(BaseModel):
+    node: UUID
+    name: str
+    token: str
+    pool: str
+    queue: str
+    is_first_party: bool
+
+
+class ClaimIn(BaseModel):
+    hint: UUID | None = None
+
+
+class FencedIn(BaseModel):
+    fence: Annotated[int, Field(ge=1)]
+
+
+class BeatIn(FencedIn):
+    progress: Progress | None = None
+    log: Annotated[str, StringConstraints(max_length=300_000)] = ""
+
+
+class BeatOut(BaseModel):
+    lease_until: datetime
+    cancel: bool
+    drain: bool
+
+
+class FailIn(FencedIn):
+    failure_class: FailureClass
+    message: Annotated[str, StringConstraints(max_length=2_000)]
+    log: Annotated[str, StringConstraints(max_length=300_000)] = ""
+
+
+class BundleOut(BaseModel):
+    digest: str
+    state: str
+    reason: str
+    run_state: str

@@ -1,0 +1,71 @@
+"""The process that evaluates: `python -m longboard_worker.child WORK_DIR`. It knows a spec and a folder, no site, no key.
+
+It reads ticket.json, keeps progress.json current, and ends with bundle.json or failure.json, each written whole. Its
+parent holds the other end of stdin: when that closes, the parent is gone and this process ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+from longboard_tasks.contract import Progress, RunSpec
+
+
+def main(work_dir: Path) -> int:
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    ticket = json.loads((work_dir / "ticket.json").read_text())
+    models_dir = Path(ticket["models_dir"]) if ticket["models_dir"] else None
+    from longboard_tasks.evaluate import evaluate
+
+    from longboard_tasks.engine.errors import EvaluationError
+
+    def keep(progress: Progress) -> None:
+        write_whole(work_dir / "progress.json", progress.model_dump_json())
+
+    try:
+        bundle = evaluate(
+            RunSpec.model_validate(ticket["run"]),
+            work_dir=work_dir,
+            models_dir=models_dir,
+            on_progress=keep,
+            attempt_id=ticket["attempt_id"],
+            fence=ticket["fence"],
+        )
+    except EvaluationError as error:
+        return _fail(work_dir, error.failure_class, str(error))
+    except MemoryError:
+        return _fail(work_dir, "oom", "The evaluation ran out of memory.")
+    except OSError as error:
+        kind = "disk_full" if error.errno == 28 else "node_error"
+        return _fail(work_dir, kind, f"{type(error).__name__}: {error}")
+    except Exception as error:
+        traceback.print_exc()
+        return _fail(work_dir, "model_error", f"{type(error).__name__}: {error}")
+    write_whole(work_dir / "bundle.json", bundle.model_dump_json())
+    return 0
+
+
+def _fail(work_dir: Path, failure_class: str, message: str) -> int:
+    print(f"{failure_class}: {message}", file=sys.stderr)
+    write_whole(work_dir / "failure.json", json.dumps({"failure_class": failure_class, "message": message}))
+    return 1
+
+
+def write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def _die_with_parent() -> None:
+    sys.stdin.buffer.read()  # blocks until the parent's end closes
+    os._exit(3)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,277 @@
+"""The `longboard-worker` command line. Each command is a function; heavy imports happen inside the one that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import random
+import socket
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from longboard_tasks.contract import Progress, ResultBundle, RunSpec
+from longboard_worker.identity import (
+    Enrolment,
+    NotEnrolled,
+    default_home,
+    load_enrolment,
+    load_key,
+    public_hex,
+    save_enrolment,
+    sign,
+)
+
+IDLE_S = 3.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        return args.run(args)
+    except NotEnrolled as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="longboard-worker", description="A Longboard worker node, and its engine alone."
+    )
+    parser.add_argument("--home", type=Path, default=default_home(), help="folder of key, enrolment and models")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    enrol = commands.add_parser("enrol", help="register this machine with a site, by a one-use code")
+    enrol.add_argument("--site", required=True, help="https://... of the site")
+    enrol.add_argument(
+        "--code", help="the code; or set LONGBOARD_ENROL_CODE, which other users of this machine cannot see"
+    )
+    enrol.add_argument("--name", default=socket.gethostname(), help="the node's name (default: this host's)")
+    enrol.set_defaults(run=enrol_command)
+
+    start = commands.add_parser(
+        "start", help="take runs until stopped: pulls over HTTPS, or waits on a first-party broker"
+    )
+    start.add_argument("--broker", default=os.environ.get("LONGBOARD_BROKER_URL", ""), help="first-party pools only")
+    start.add_argument("--models", type=Path, default=None, help="folder of fetched models")
+    start.add_argument("--once", action="store_true", help="end after one run, or when there is none")
+    start.set_defaults(run=start_command)
+
+    run = commands.add_parser("run", help="run a spec file with no platform at all, into a bundle file")
+    run.add_argument("spec", type=Path)
+    run.add_argument("--out", type=Path, required=True)
+    run.add_argument("--models", type=Path, default=None)
+    run.set_defaults(run=run_command)
+
+    evaluate = commands.add_parser("evaluate", help="evaluate one model on one suite here and print the numbers")
+    evaluate.add_argument("--model", required=True, help="a zoo id, owner/name@commit of a hub, or a folder")
+    evaluate.add_argument("--suite", required=True)
+    evaluate.add_argument("--lengths", required=True, help="context lengths in tokens: 1024,4096")
+    evaluate.add_argument("--samples", type=int, default=0, help="per task; the suite's default when left out")
+    evaluate.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    evaluate.add_argument("--seed", type=int, default=0)
+    evaluate.add_argument("--models", type=Path, default=None)
+    evaluate.add_argument("--json", action="store_true", help="print the bundles as JSON lines")
+    evaluate.set_defaults(run=evaluate_command)
+
+    suites = commands.add_parser("suites", help="list suites, tasks and metrics")
+    suites.set_defaults(run=suites_command)
+
+    report = commands.add_parser("report", help="print what this machine would report of itself")
+    report.set_defaults(run=report_command)
+    return parser
+
+
+def enrol_command(args: argparse.Namespace) -> int:
+    from longboard_tasks.hardware import hardware_report, software_versions
+    from longboard_worker.client import Refused, SiteClient, Unreachable
+
+    code = args.code or os.environ.get("LONGBOARD_ENROL_CODE", "")
+    if not code:
+        print("Give --code, or set LONGBOARD_ENROL_CODE. The pool's owner makes a code on the site.", file=sys.stderr)
+        return 2
+    key = load_key(args.home)
+    try:
+        answer = SiteClient(args.site).enrol(
+            code=code,
+            name=args.name,
+            public_key=public_hex(key),
+            report=hardware_report(),
+            software=software_versions(),
+        )
+    except (Refused, Unreachable) as error:
+        print(f"Not enrolled: {error}", file=sys.stderr)
+        return 1
+    save_enrolment(
+        args.home,
+        Enrolment(
+            site=args.site,
+            node=answer["node"],
+            name=answer["name"],
+            token=answer["token"],
+            pool=answer["pool"],
+            queue=answer["queue"],
+            is_first_party=answer["is_first_party"],
+        ),
+    )
+    print(f'Enrolled as "{answer["name"]}" in pool "{answer["pool"]}". Now: longboard-worker start')
+    return 0
+
+
+def start_command(args: argparse.Namespace) -> int:
+    enrolment = load_enrolment(args.home)
+    models_dir = args.models or (Path(m) if (m := os.environ.get("LONGBOARD_MODELS_DIR")) else None)
+    if args.broker and not args.once:
+        return _serve_celery(args, enrolment, models_dir)
+    from longboard_worker.client import Unreachable
+    from longboard_worker.node import Node
+
+    node = Node(args.home, models_dir)
+    print(f'Node "{enrolment.name}" pulls from {enrolment.site}; Ctrl-C ends it.', flush=True)
+    while not node.is_draining:
+        try:
+            worked = node.work_once()
+        except Unreachable as error:
+            logging.warning("site not reachable, asking again: %s", error)
+            worked = False
+        if args.once:
+            return 0
+        if not worked:
+            time.sleep(IDLE_S * random.uniform(0.8, 1.2))
+    return 0
+
+
+def _serve_celery(args: argparse.Namespace, enrolment: Enrolment, models_dir: Path | None) -> int:
+    """A plain Celery worker on the pool's queue, one run at a time."""
+    os.environ["LONGBOARD_NODE_HOME"] = str(args.home)
+    if models_dir:
+        os.environ["LONGBOARD_MODELS_DIR"] = str(models_dir)
+    from longboard_worker.jobs import make_app
+
+    broker_dir = os.environ.get("LONGBOARD_BROKER_DIR")
+    app = make_app(args.broker, Path(broker_dir) if broker_dir else None)
+    # solo: the run itself is a child process, so the worker needs no pool; and a prefork worker on filesystem://
+    # hangs on a SIGTERM to its group.
+    app.worker_main(
+        ["worker", "-P", "solo", "-Q", enrolment.queue, "-n", f"{enrolment.name}@%h", "-l", "INFO"]
+        + ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    )
+    return 0
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """The air-gapped path: the same engine, and a signed bundle for a later upload."""
+    from longboard_tasks.evaluate import evaluate
+
+    spec = RunSpec.model_validate_json(args.spec.read_text())
+    with tempfile.TemporaryDirectory() as work_dir, Bar() as bar:
+        bundle = evaluate(spec, work_dir=Path(work_dir), models_dir=args.models, on_progress=bar.show)
+    partial = args.out.with_name(args.out.name + ".part")
+    partial.write_text(sign(bundle, load_key(args.home)).model_dump_json())
+    partial.replace(args.out)
+    print(f"Wrote {args.out}")
+    return 0
+
+
+def evaluate_command(args: argparse.Namespace) -> int:
+    from longboard_tasks.evaluate import evaluate
+
+    from longboard_tasks.catalogue import UnknownName, find_suite
+    from longboard_tasks.engine.errors import EvaluationError
+    from longboard_worker.modelnames import model_ref, models_folder
+
+    try:
+        suite = find_suite(args.suite)
+        lengths = [int(length) for length in args.lengths.split(",")]
+        ref = model_ref(args.model)
+    except (UnknownName, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    for length in lengths:
+        spec = RunSpec.model_validate(
+            {
+                "run_id": f"local-{suite.name}-{length}",
+                "system": {"model": ref, "runtime": {"dtype": args.dtype}},
+                "suite": suite.name,
+                "suite_version": suite.version,
+                "tasks": [task.name for task in suite.tasks],
+                "context_length": length,
+                "samples": args.samples or suite.default_samples,
+                "seed": args.seed,
+            }
+        )
+        try:
+            with tempfile.TemporaryDirectory() as work_dir, Bar(f"{suite.label} at {length}") as bar:
+                models_dir = models_folder(args.model, args.models)
+                bundle = evaluate(spec, work_dir=Path(work_dir), models_dir=models_dir, on_progress=bar.show)
+        except EvaluationError as error:
+            print(f"{error.failure_class}: {error}", file=sys.stderr)
+            return 1
+        print(bundle.model_dump_json() if args.json else _table(bundle))
+    return 0
+
+
+def _table(bundle: ResultBundle) -> str:
+    rows = [
+        f"  {m.task + '/' + m.metric:<32}{'' if m.depth is None else f'depth {m.depth:.2f}':<12}"
+        f"{m.value:>14,.4g} {m.unit:<9} [{m.ci_low:,.4g}, {m.ci_high:,.4g}] n={m.n}"
+        for m in bundle.measurements
+    ]
+    title = f"{bundle.run.suite}@{bundle.run.suite_version} at {bundle.run.context_length} tokens"
+    return "\n".join([f"{title}, {bundle.manifest.wall_s:.1f} s, prefix {bundle.manifest.prefix_mode}", *rows])
+
+
+def suites_command(args: argparse.Namespace) -> int:
+    from longboard_tasks.catalogue import SUITES
+
+    for suite in SUITES.values():
+        print(f"{suite.label}  {suite.title}: {suite.summary}")
+        for task in suite.tasks:
+            print(f"    {task.name}  {task.title}; chance {task.chance:g}; metrics {', '.join(task.metrics)}")
+    return 0
+
+
+def report_command(args: argparse.Namespace) -> int:
+    from longboard_tasks.hardware import hardware_report, software_versions
+
+    print(
+        json.dumps({"hardware": hardware_report().model_dump(mode="json"), "software": software_versions()}, indent=1)
+    )
+    return 0
+
+
+class Bar:
+    """Progress on a terminal's last line; silent where stderr is no terminal."""
+
+    def __init__(self, title: str = "") -> None:
+        self.title = title
+        self.is_shown = sys.stderr.isatty()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def show(self, progress: Progress) -> None:
+        if not self.is_shown:
+            return
+        share = progress.done / progress.total if progress.total else 0.0
+        filled = round(30 * share)
+        eta = "" if progress.eta_s is None else f", {progress.eta_s:.0f} s left"
+        with self._lock:
+            text = f"{self.title} [{'#' * filled}{'.' * (30 - filled)}] {progress.done}/{progress.total}{eta}"
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self.is_shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

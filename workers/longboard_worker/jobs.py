@@ -1,0 +1,68 @@
+"""The node's Celery side: one job, `execute`, whose message is only a hint. Its first act is the claim."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from celery import Celery, shared_task
+
+from longboard_worker.client import Refused, Unreachable
+from longboard_worker.identity import default_home
+from longboard_worker.node import Node
+
+
+@shared_task(name="longboard_worker.jobs.execute", ignore_result=True)
+def execute(hint: str | None = None) -> bool:
+    """Does one Run, the hinted one if it is still free. A hint that came late or twice finds nothing and ends."""
+    try:
+        return this_node().work_once(hint)
+    except (Unreachable, Refused) as error:
+        # The site's sweep hints again; an unacknowledged message would only come back sooner and as often.
+        print(f"no claim: {error}", flush=True)
+        return False
+
+
+@cache
+def this_node() -> Node:
+    models_dir = os.environ.get("LONGBOARD_MODELS_DIR")
+    return Node(default_home(), Path(models_dir) if models_dir else None)
+
+
+def make_app(broker_url: str, broker_dir: Path | None = None) -> Celery:
+    """A Celery app for one worker with one run at a time. The platform's twin is in longboard.celery_app."""
+    app = Celery("longboard-node", broker=broker_url, set_as_current=True)
+    app.conf.update(
+        broker_transport_options=transport_options(broker_url, broker_dir),
+        broker_connection_retry_on_startup=True,
+        task_ignore_result=True,
+        accept_content=["json"],
+        task_serializer="json",
+        worker_prefetch_multiplier=1,
+        worker_concurrency=1,
+        # Early acknowledgement on purpose: leases decide who repeats a run, never the broker.
+        task_acks_late=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+    )
+    return app
+
+
+def transport_options(broker_url: str, broker_dir: Path | None) -> dict[str, Any]:
+    if not broker_url.startswith("filesystem://"):
+        return {"visibility_timeout": 43_200, "unacked_restore_interval": 2, "unacked_restore_throttle": 1}
+    if broker_dir is None:
+        raise ValueError("A filesystem:// broker needs its folder: set LONGBOARD_BROKER_DIR.")
+    folders = {name: broker_dir / name for name in ("messages", "control", "processed")}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    return {
+        "data_folder_in": str(folders["messages"]),
+        "data_folder_out": str(folders["messages"]),
+        "control_folder": str(folders["control"]),
+        "processed_folder": str(folders["processed"]),
+        "polling_interval": 0.1,
+        "store_processed": False,
+    }
