@@ -45,6 +45,7 @@ INSTALLED_APPS = [
     "longboard.results",
     "longboard.boards",
     "longboard.api",
+    "longboard.embedded",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
