@@ -1,0 +1,243 @@
+"""A model that has read some tokens: its KV cache and its state, with snapshot, rollback, fork and join.
+
+Attention keeps what it read, so going back means forgetting the tail: `GrowingLayer` writes into one buffer and a rollback
+is a number. A recurrent state is overwritten by every token, so going back needs a copy made before. A hybrid does both,
+layer by layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+
+class GrowingLayer(DynamicLayer):
+    """Keys and values of one attention layer in a buffer with room, [B, HKV, room, D]; `keys`, `values` are views of it.
+
+    transformers' own layer concatenates at every call: each decoded token would copy the whole cache. `reserve` says how
+    many tokens to make room for; past that the buffer grows by a quarter.
+    """
+
+    def __init__(self, reserve: int = 0) -> None:
+        super().__init__()
+        self.reserve = reserve
+        self.length = 0
+        self.buffers: tuple[Tensor, Tensor] | None = None
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        super().lazy_initialization(key_states, value_states)
+        self._grow(key_states, value_states, max(self.reserve, key_states.shape[-2]))
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if self.buffers is None:
+            self.lazy_initialization(key_states, value_states)
+        end = self.length + key_states.shape[-2]
+        if self.buffers is None or end > self.buffers[0].shape[-2]:
+            self._grow(key_states, value_states, end + end // 4)
+        assert self.buffers is not None
+        for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
+            buffer[:, :, self.length : end].copy_(new)
+        self.cut_to(end)
+        return self.keys, self.values
+
+    def cut_to(self, length: int) -> None:
+        """Forget everything after `length` tokens. Costs nothing: the buffer stays."""
+        if self.buffers is None:
+            return
+        self.length = length
+        self.keys, self.values = (buffer[:, :, :length] for buffer in self.buffers)
+
+    def replace(self, keys: Tensor, values: Tensor) -> None:
+        """Hold these keys and values instead, [B, HKV, kept, D]: what a compressing Method leaves behind."""
+        self.buffers = (keys.contiguous(), values.contiguous())
+        self.cut_to(keys.shape[-2])
+
+    def copy_rows(self, rows: int, reserve: int) -> GrowingLayer:
+        """A new layer in which the one row stands `rows` times, with room for `reserve` tokens."""
+        return join_layers([self] * rows, reserve)
+
+    def get_seq_length(self) -> int:
+        return self.length
+
+    def crop(self, tokens_to_remove: int) -> None:
+        self.cut_to(self.length - abs(tokens_to_remove))
+
+    def reset(self) -> None:
+        self.cut_to(0)
+
+    def _grow(self, key_like: Tensor, value_like: Tensor, room: int) -> None:
+        old = self.buffers
+        self.buffers = (
+            key_like.new_empty((*key_like.shape[:2], room, key_like.shape[-1])),
+            value_like.new_empty((*value_like.shape[:2], room, value_like.shape[-1])),
+        )
+        if old is not None:
+            for buffer, before in zip(self.buffers, old, strict=True):
+                buffer[:, :, : self.length].copy_(before[:, :, : self.length])
+
+
+def join_layers(layers: Sequence[GrowingLayer], reserve: int) -> GrowingLayer:
+    """One layer with a row for each given one-row layer. All hold equally many tokens."""
+    joined, length = GrowingLayer(reserve), layers[0].length
+    if layers[0].buffers is None:
+        return joined
+    DynamicLayer.lazy_initialization(joined, layers[0].keys, layers[0].values)
+    like_k, like_v = (t.expand(len(layers), -1, -1, -1) for t in (layers[0].keys, layers[0].values))
+    joined._grow(like_k, like_v, max(reserve, length))
+    assert joined.buffers is not None
+    for row, layer in enumerate(layers):
+        joined.buffers[0][row, :, :length].copy_(layer.keys[0])
+        joined.buffers[1][row, :, :length].copy_(layer.values[0])
+    joined.cut_to(length)
+    return joined
+
+
+@dataclass(slots=True)
+class Stream:
+    """`position` tokens read by `rows` rows. `cache` is transformers' Cache, a list of state tensors (RWKV), or None."""
+
+    cache: Any
+    position: int = 0
+    rows: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What `restore` needs. Holds copies of every recurrent state, and only a length for attention layers."""
+
+    position: int
+    layers: tuple[Any, ...]
+    is_list: bool
+
+
+def open_stream(config: Any, *, reserve: int, cache_name: str) -> Stream:
+    """A stream that has read nothing. `cache_name` is the model's own argument for it; "" for a model without a cache."""
+    if cache_name in ("", "state"):
+        return Stream(cache=None)
+    cache = DynamicCache(config=config)
+    for index, layer in enumerate(cache.layers):
+        if type(layer) is DynamicLayer:
+            cache.layers[index] = GrowingLayer(reserve)
+    return Stream(cache=cache)
+
+
+def take_snapshot(stream: Stream) -> Snapshot:
+    if stream.cache is None:
+        return Snapshot(stream.position, (), is_list=False)
+    if not isinstance(stream.cache, Cache):
+        return Snapshot(stream.position, tuple(_map(list(stream.cache), Tensor.clone)), is_list=True)
+    layers: list[Any] = []
+    for layer in stream.cache.layers:
+        if isinstance(layer, GrowingLayer):
+            layers.append(layer.length)
+        else:
+            layers.append(_copy_state(layer, layer.__dict__))
+    return Snapshot(stream.position, tuple(layers), is_list=False)
+
+
+def restore(stream: Stream, snapshot: Snapshot) -> None:
+    """Put the stream back in place. A snapshot can be restored any number of times."""
+    stream.position = snapshot.position
+    if snapshot.is_list:
+        stream.cache = _map(list(snapshot.layers), Tensor.clone)
+        return
+    if stream.cache is None or not snapshot.layers:
+        stream.cache = stream.cache if snapshot.layers else None
+        return
+    for layer, kept in zip(stream.cache.layers, snapshot.layers, strict=True):
+        if isinstance(layer, GrowingLayer):
+            layer.cut_to(kept)
+        else:
+            layer.__dict__.update(_copy_state(layer, kept))
+
+
+def fork(stream: Stream, rows: int, *, reserve: int) -> Stream:
+    """A new stream in which the one row of `stream` stands `rows` times. `stream` is left as it is."""
+    return join([stream] * rows, reserve=reserve)
+
+
+def join(streams: Sequence[Stream], *, reserve: int) -> Stream:
+    """A new stream with a row for each given one-row stream. All must have read equally many tokens."""
+    first = streams[0]
+    joined = Stream(cache=None, position=first.position, rows=len(streams))
+    if first.cache is None:
+        return joined
+    if not isinstance(first.cache, Cache):
+        joined.cache = [torch.cat([s.cache[i] for s in streams]) for i in range(len(first.cache))]
+        return joined
+    cache = DynamicCache()
+    cache.__dict__.update({k: v for k, v in first.cache.__dict__.items() if k != "layers"})
+    cache.layers = []
+    for index, layer in enumerate(first.cache.layers):
+        rows = [s.cache.layers[index] for s in streams]
+        if isinstance(layer, GrowingLayer):
+            cache.layers.append(join_layers(rows, reserve))
+        else:
+            twin = layer.__class__.__new__(layer.__class__)
+            twin.__dict__.update(_zip([row.__dict__ for row in rows]))
+            cache.layers.append(twin)
+    joined.cache = cache
+    return joined
+
+
+def count_bytes(stream: Stream) -> dict[str, int]:
+    """Bytes held now: `kv` grows with the context, `state` does not. Room that is reserved but unused is not counted."""
+    held = {"kv": 0, "state": 0}
+    if stream.cache is None:
+        return held
+    if not isinstance(stream.cache, Cache):
+        held["state"] = sum(t.numel() * t.element_size() for t in stream.cache)
+        return held
+    for layer in stream.cache.layers:
+        seen: set[int] = set()
+        for name, value in layer.__dict__.items():
+            if name == "buffers":
+                continue
+
+            def add(tensor: Tensor, kind: str = "kv" if name in ("keys", "values") else "state") -> Tensor:
+                if tensor.dim() >= 2 and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    held[kind] += tensor.numel() * tensor.element_size()
+                return tensor
+
+            _map(value, add)
+    return held
+
+
+def _copy_state(layer: Any, attributes: dict[str, Any]) -> dict[str, Any]:
+    """A copy that later updates of `layer` do not reach.
+
+    Updates of transformers' dynamic attention layers build new keys and values and leave the old tensors as they were, so a
+    reference to those is a copy; recurrent and convolution states are overwritten in place and have to be cloned.
+    """
+    shared = ("keys", "values") if isinstance(layer, DynamicLayer) else ()
+    return {name: v if name in shared else _map(v, Tensor.clone) for name, v in attributes.items()}
+
+
+def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """`value` with `change` applied to every tensor in it; dicts, lists and tuples are rebuilt."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _map(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_map(item, change) for item in value)
+    return value
+
+
+def _zip(values: list[Any]) -> Any:
+    """The same structure with the rows of every one-row tensor put one under the other."""
+    first = values[0]
+    if isinstance(first, Tensor):
+        has_rows = first.dim() >= 2 and first.shape[0] == 1
+        return torch.cat(values) if has_rows else first.clone()
+    if isinstance(first, dict):
+        return {key: _zip([value[key] for value in values]) for key in first}
+    if isinstance(first, list | tuple):
+        return type(first)(_zip(list(items)) for items in zip(*values, strict=True))
+    return first

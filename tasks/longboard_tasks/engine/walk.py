@@ -1,0 +1,200 @@
+"""Evaluating a trie: depth first, each node read once, the state put back where paths part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from longboard_tasks.engine.errors import NonFiniteLogits
+from longboard_tasks.engine.reader import Reader
+from longboard_tasks.engine.stream import Stream, count_bytes, fork, join, restore, take_snapshot
+from longboard_tasks.engine.trie import Ask, Node
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came of an Ask. `logprob` is in nats, summed in fp64 over fp32 log-softmax values; `tokens` were decoded."""
+
+    logprob: float = 0.0
+    is_greedy: bool = True
+    tokens: list[int] = field(default_factory=list)
+
+
+class Method(Protocol):
+    """What is done to a model's cache at inference; see engine/methods.py."""
+
+    compresses: bool
+
+    def prepare(self, stream: Stream) -> None: ...
+    def after_context(self, stream: Stream) -> None: ...
+    def after_step(self, stream: Stream) -> None: ...
+
+
+@dataclass(slots=True)
+class Walk:
+    """One evaluation of one trie.
+
+    share       False: nothing is reused; every prompt is read from its first token, with the same calls and shapes
+    on_logits   sees (ask index, logits [V]) at every answer position; for tests
+    tokens      counts the tokens that went through the model
+    stages      the most cache and state bytes held: after the context, after the Method, and at the end of decoding
+    """
+
+    reader: Reader
+    asks: Sequence[Ask]
+    share: bool = True
+    method: Method | None = None
+    on_logits: Callable[[int, Tensor], None] | None = None
+    tokens: int = 0
+    stages: dict[str, int] = field(default_factory=dict)
+    failed: set[int] = field(default_factory=set)
+
+    def run(self, root: Node) -> Iterator[tuple[int, Answer]]:
+        """Yields (index, answer) as the batches finish, in an order that only the trie decides."""
+        yield from self._visit(root, None, [root])
+
+    def _visit(self, node: Node, stream: Stream | None, path: list[Node]) -> Iterator[tuple[int, Answer]]:
+        if self.share:
+            stream = stream or self._open(self._reserve(node))
+            self._descend(stream, node)
+        # The largest subtree last: until then the state stays at the branch, and only one snapshot a level is alive.
+        children = sorted(node.children, key=lambda child: child.size)
+        jobs = len(node.batches) + len(children)
+        snapshot = take_snapshot(stream) if self.share and stream is not None and jobs > 1 else None
+        for number, batch in enumerate(node.batches):
+            if number and snapshot is not None and stream is not None:
+                restore(stream, snapshot)
+            yield from self._finish(batch, node, stream, path, is_last=number == jobs - 1)
+        for number, child in enumerate(children, start=len(node.batches)):
+            if number and snapshot is not None and stream is not None:
+                restore(stream, snapshot)
+            fresh = self.reader.mode != "shared" and child.start == 0
+            yield from self._visit(child, None if fresh else stream, [*path, child])
+
+    def _finish(
+        self, batch: list[int], node: Node, stream: Stream | None, path: list[Node], *, is_last: bool
+    ) -> Iterator[tuple[int, Answer]]:
+        """Read the tails of one batch, score or decode, and yield."""
+        longest = max(len(self.asks[i].ids) + self.asks[i].new_tokens for i in batch)
+        if self.share and stream is not None:
+            rows = stream if len(batch) == 1 else fork(stream, len(batch), reserve=longest)
+        else:
+            alone = []
+            for index in batch:
+                one = self._open(longest)
+                for step in path:
+                    self._descend(one, step, instead=index)
+                alone.append(one)
+            rows = alone[0] if len(alone) == 1 else join(alone, reserve=longest)
+        answers = self._read_tails(batch, node, rows)
+        yield from zip(batch, answers, strict=True)
+
+    def _read_tails(self, batch: list[int], node: Node, stream: Stream) -> list[Answer]:
+        asks = [self.asks[i] for i in batch]
+        answers = [Answer() for _ in batch]
+        tails = self._tensor([list(ask.ids[node.end :]) for ask in asks])
+        keep = max(max(len(ask.targets) for ask in asks), 1)
+        length = len(asks[0].ids)
+        at = length - keep  # the position whose logits come next
+        totals = [torch.zeros((), dtype=torch.float64) for _ in batch]
+        last: Tensor | None = None
+        for piece in self.reader.read_span(stream, tails, keep):
+            for row, ask in enumerate(asks):
+                begin = max(0, length - len(ask.targets) - at)
+                if begin < piece.shape[1] and ask.targets:
+                    first = at + begin - (length - len(ask.targets))
+                    part = piece[row, begin:]
+                    total, greedy = score(part, self._tensor(list(ask.targets[first : first + part.shape[0]])))
+                    totals[row] = totals[row] + total
+                    answers[row].is_greedy &= greedy
+                    if self.on_logits:
+                        for position in part:
+                            self.on_logits(batch[row], position)
+            at += piece.shape[1]
+            last = piece[:, -1]
+        self.tokens += tails.numel()
+        assert last is not None
+        for row, answer in enumerate(answers):
+            answer.logprob = float(totals[row])
+        if not torch.isfinite(last).all() or any(answer.logprob != answer.logprob for answer in answers):
+            raise NonFiniteLogits(
+                f"The model gave NaN or infinity at position {length} of a prompt of {length} tokens. In half precision "
+                "this is usually overflow: try bfloat16 or float32."
+            )
+        if asks[0].new_tokens:
+            self._decode(batch, asks, answers, stream, last)
+        self._note("decoded", stream)
+        return answers
+
+    def _decode(self, batch: list[int], asks: list[Ask], answers: list[Answer], stream: Stream, logits: Tensor) -> None:
+        """Greedy. A row that is done goes on being fed until the last one is: the batch keeps its shape, so its bits."""
+        open_rows = set(range(len(asks)))
+        ids = [list(ask.ids) for ask in asks] if self.reader.mode == "off" else []
+        for step in range(max(ask.new_tokens for ask in asks)):
+            chosen = logits.float().argmax(dim=-1).tolist()
+            for row in sorted(open_rows):
+                if self.on_logits:
+                    self.on_logits(batch[row], logits[row])
+                tokens, ask = answers[row].tokens, asks[row]
+                tokens.append(chosen[row])
+                if len(tokens) >= ask.new_tokens or (ask.is_done is not None and ask.is_done(tokens)):
+                    open_rows.discard(row)
+            if not open_rows or step + 1 == max(ask.new_tokens for ask in asks):
+                return
+            if self.reader.mode == "off":
+                ids = [[*row, token] for row, token in zip(ids, chosen, strict=True)]
+                logits = self.reader.read(self.reader.open(), self._tensor(ids), 1)[:, -1]
+                self.tokens += sum(map(len, ids))
+            else:
+                logits = self.reader.read(stream, self._tensor([[token] for token in chosen]), 1)[:, -1]
+                self.tokens += len(asks)
+                if self.method:
+                    self.method.after_step(stream)
+
+    def _descend(self, stream: Stream, node: Node, *, instead: int | None = None) -> None:
+        """Read the node's own span into `stream`. `instead`: take the tokens of this ask, which are the same ones."""
+        if node.end > node.start:
+            ids = self.asks[node.first if instead is None else instead].ids[node.start : node.end]
+            for _ in self.reader.read_span(stream, self._tensor([list(ids)])):
+                pass
+            self.tokens += len(ids)
+            self._note("context", stream)
+        if node.compress and self.method:
+            self.method.after_context(stream)
+            self._note("compressed", stream)
+
+    def _open(self, reserve: int) -> Stream:
+        stream = self.reader.open(reserve)
+        if self.method:
+            self.method.prepare(stream)
+        return stream
+
+    def _reserve(self, node: Node) -> int:
+        below = [len(self.asks[i].ids) + self.asks[i].new_tokens for batch in node.batches for i in batch]
+        return max([*below, *(self._reserve(child) for child in node.children)], default=0)
+
+    def _note(self, stage: str, stream: Stream) -> None:
+        held = sum(count_bytes(stream).values())
+        self.stages[stage] = max(self.stages.get(stage, 0), held)
+
+    def _tensor(self, ids: Any) -> Tensor:
+        return torch.tensor(ids, dtype=torch.long, device=self.reader.device)
+
+
+def score(logits: Tensor, targets: Tensor) -> tuple[Tensor, bool]:
+    """(log-probability of `targets` [T] under `logits` [T, V], were all of them the argmax?).
+
+    fp32 log-softmax whatever the model's dtype, 64 positions at a time, summed in fp64 on the host: in bf16 the sum over
+    10,000 tokens would be off by 1e-3 relative.
+    """
+    total, greedy = torch.zeros((), dtype=torch.float64), True
+    for part, wanted in zip(logits.split(64), targets.split(64), strict=True):
+        row = part.float()
+        picked = row.gather(-1, wanted[:, None])[:, 0] - row.logsumexp(-1)
+        total = total + picked.cpu().double().sum()
+        greedy = greedy and bool((row.argmax(-1) == wanted).all())
+    return total, greedy

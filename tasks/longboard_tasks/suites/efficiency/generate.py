@@ -1,0 +1,103 @@
+"""`efficiency@1/generate`: prefill and decode at the context length, timed with the schedule that scores accuracy.
+
+Each repeat reads `context_length` random prose tokens into an empty cache (TTFT: from the start of the first pass to the first
+token on the host), then decodes at that length (TPOT over 16 steps, never by subtraction). One warm-up comes first. Batch 1.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from longboard_tasks.contract import Measurement
+from longboard_tasks.engine.engine import Engine
+from longboard_tasks.engine.machine import PeakMemory, synchronize
+from longboard_tasks.engine.stream import count_bytes
+from longboard_tasks.intervals import median_interval
+from longboard_tasks.suites.segments import prose_ids
+
+STEPS = 16  # decoded after the first token
+WARM_UP_CPU = 256  # tokens; on a CPU nothing is compiled for the length itself
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """One timed prefill and decode. Seconds; bytes above what stood before, weights included in `peak_bytes`."""
+
+    first_token_s: float
+    decode_s: float
+    cache_bytes: int
+    peak_bytes: int
+    tokens: int
+
+
+def measure(
+    engine: Engine, *, context_length: int, repeats: int, seed: int, on_repeat: Callable[[int], None] | None = None
+) -> list[Measurement]:
+    """Medians over `repeats` with their order-statistics intervals. `on_repeat` gets the number of finished repeats."""
+    rng = random.Random(f"efficiency/generate@1:{context_length}:{seed}")
+    prose = prose_ids(engine.loaded.tokenizer)
+    on_cuda = engine.loaded.device.type == "cuda"
+    _run(engine, _draw(prose, context_length if on_cuda else min(context_length, WARM_UP_CPU), rng))
+    done = []
+    for number in range(1, repeats + 1):
+        done.append(_run(engine, _draw(prose, context_length, rng)))
+        if on_repeat:
+            on_repeat(number)
+    values: dict[str, tuple[str, list[float]]] = {
+        "ttft_ms": ("ms", [r.first_token_s * 1_000 for r in done]),
+        "tpot_ms": ("ms", [r.decode_s / STEPS * 1_000 for r in done]),
+        "prefill_tokens_per_s": ("tokens/s", [r.tokens / r.first_token_s for r in done]),
+        "decode_tokens_per_s": ("tokens/s", [STEPS / r.decode_s for r in done]),
+        "peak_memory_bytes": ("bytes", [float(r.peak_bytes) for r in done]),
+        "cache_bytes": ("bytes", [float(r.cache_bytes) for r in done]),
+    }
+    rows = []
+    for metric, (unit, numbers) in values.items():
+        value, low, high = median_interval(numbers)
+        rows.append(
+            Measurement(
+                task="generate", metric=metric, context_length=context_length, value=value, ci_low=low, ci_high=high,
+                n=len(numbers), unit=unit,  # type: ignore[arg-type]
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _draw(prose: list[int], count: int, rng: random.Random) -> torch.Tensor:
+    """`count` tokens of prose from a random place, [1, count]; the prose starts again where it ends."""
+    start = rng.randrange(len(prose))
+    return torch.tensor([[prose[(start + i) % len(prose)] for i in range(count)]])
+
+
+def _run(engine: Engine, ids: torch.Tensor) -> Repeat:
+    device, reader = engine.loaded.device, engine.reader.with_(chunk=engine.schedule.chunk)
+    tokens = ids.shape[1]
+    ids = ids.to(device)
+    memory = PeakMemory(device)
+    memory.start()
+    synchronize(device)
+    started = time.perf_counter()
+    stream = reader.open(tokens + STEPS + 1)
+    logits = None
+    for logits in reader.read_span(stream, ids):
+        pass
+    assert logits is not None
+    token = int(logits[0, -1].argmax())  # waits for the device
+    first = time.perf_counter()
+    held = sum(count_bytes(stream).values())
+    decode_started = time.perf_counter()
+    for _ in range(STEPS):
+        if reader.mode == "off":  # nothing may be continued, so every token reads everything again
+            ids = torch.cat([ids, torch.tensor([[token]], device=device)], dim=1)
+            logits = reader.read(reader.open(), ids, 1)
+        else:
+            logits = reader.read(stream, torch.tensor([[token]], device=device), 1)
+        token = int(logits[0, -1].argmax())
+    decoded = time.perf_counter()
+    peak = memory.above_start() + engine.loaded.weights_bytes
+    return Repeat(first - started, decoded - decode_started, held, peak, tokens)
