@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 MAX_CONTEXT_LENGTH = 16 * 2**20
 MAX_BUNDLE_BYTES = 32 * 2**20
 MAX_SAMPLES = 20_000

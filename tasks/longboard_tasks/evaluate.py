@@ -151,7 +151,8 @@ def check_request(spec: RunSpec) -> SuiteInfo:
         )
     if spec.context_length < suite.least_context_length:
         raise SuiteError(
-            f"context_length={spec.context_length} is too short for {suite.label}: it needs at least {suite.least_context_length}."
+            f"context_length={spec.context_length} is too short for {suite.label}: "
+            f"it needs at least {suite.least_context_length}."
         )
     if suite.kind == "accuracy" and spec.system.model.source == "config":
         raise SuiteError(

@@ -7,9 +7,11 @@ from typing import Any
 
 import lm_eval
 from lm_eval.api.instance import Instance
-from lm_eval.api.task import Task
+from lm_eval.api.task import Task, TaskConfig
+from lm_eval.filters import build_filter_ensemble
 
 from longboard_tasks.contract import SampleRecord
+from longboard_tasks.engine.errors import EvaluationError
 from longboard_tasks.engine.journal import hash_prompt
 from longboard_tasks.engine.lm import LongContextLM
 from longboard_tasks.engine.samples import Sample, TokenText, tail_text
@@ -24,16 +26,15 @@ class SampleTask(Task):
     OUTPUT_TYPE = "generate_until"
 
     def __init__(self, name: str, samples: Sequence[Sample], tokenizer: Any, scorer: Scorer) -> None:
-        greedy = {"do_sample": False, "until": []}  # each request has its own; this only keeps lm-eval from warning
-        super().__init__(
-            config={
-                "task": name,
-                "output_type": "generate_until",
-                "num_fewshot": 0,
-                "repeats": 1,
-                "generation_kwargs": greedy,
-            }
+        # Not super().__init__: lm-eval 0.4.13 hands its config dict to TaskConfig as the task's name.
+        self._config = TaskConfig(
+            task=name,
+            output_type="generate_until",
+            num_fewshot=0,
+            generation_kwargs={"do_sample": False, "until": []},  # each request has its own
         )
+        self._filters = [build_filter_ensemble("none", [["take_first", None]])]
+        self._instances: list[Instance] = []
         self.samples, self.tokenizer, self.scorer = list(samples), tokenizer, scorer
 
     def download(self, *args: Any, **kwargs: Any) -> None:
@@ -95,7 +96,8 @@ def run_block(lm: LongContextLM, task: str, samples: Sequence[Sample], scorer: S
         bootstrap_iters=0,
         log_samples=True,
     )
-    assert result is not None  # only other ranks get None
+    if result is None:
+        raise EvaluationError("lm-eval gave no result: it does so on ranks above 0, and the engine runs on one.")
     rows = sorted(result["samples"][task], key=lambda row: row["doc_id"])
     cut = {entry.doc_id for entry in lm.truncated}
     return tuple(

@@ -52,7 +52,8 @@ class Journal:
 
     def append(self, block: Block, prompts: Sequence[Sequence[int]]) -> None:
         """Store a finished block. Raises DiskFull when the disk has no room; what was stored before stays whole."""
-        lines, named = [], []
+        lines: list[dict[str, Any]] = []
+        named: list[list[str]] = []
         for ids in prompts:
             names = []
             for piece in cut_pieces(ids):
@@ -107,7 +108,8 @@ def open_journal(work_dir: Path, *, run: dict[str, Any], engine: dict[str, Any])
         found = lines[0][1]
         if found.get("run") != head["run"]:
             raise JournalMismatch(
-                f"{journal.path} belongs to run {found.get('run', {}).get('run_id')!r} with another request. Use an empty work_dir."
+                f"{journal.path} belongs to run {found.get('run', {}).get('run_id')!r} with another request. "
+                "Use an empty work_dir."
             )
         if found != head:
             log.warning("journal of another engine set aside", extra={"path": str(journal.path)})

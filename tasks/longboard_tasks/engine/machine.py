@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -83,10 +84,8 @@ class PeakMemory:
             self.base = torch.cuda.memory_allocated(self.device)
             return
         _trim_heap()
-        try:
+        with contextlib.suppress(OSError):  # the peak then is the life-time one: too high, never too low
             Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            pass  # the peak then is the life-time one: too high, never too low
         self.base = psutil.Process().memory_info().rss
 
     def above_start(self) -> int:
@@ -121,10 +120,8 @@ def synchronize(device: torch.device) -> None:
 
 
 def _trim_heap() -> None:
-    try:
+    with contextlib.suppress(OSError, AttributeError):  # another libc: freed pages stay counted in the base
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    except (OSError, AttributeError):
-        pass  # another libc: freed pages stay counted in the base
 
 
 def _cpu_name() -> str:

@@ -59,8 +59,8 @@ class MemoryModel:
         parts = (self.weights, self.cache(tokens), self.pass_bytes(tokens, chunk, 1))
         weights, cache, rest = (part / 2**30 for part in parts)
         return (
-            f"Prefill needs about {weights + cache + rest:.1f} GiB at context {tokens} (weights {weights:.1f}, cache {cache:.1f}, "
-            f"one chunk of {chunk} tokens {rest:.1f}); {room / 2**30:.1f} GiB were free beside the weights. "
+            f"Prefill needs about {weights + cache + rest:.1f} GiB at context {tokens} (weights {weights:.1f}, "
+            f"cache {cache:.1f}, one chunk of {chunk} tokens {rest:.1f}); {room / 2**30:.1f} GiB were free beside the weights. "
             "Try a shorter context, a smaller dtype, or a node with more memory."
         )
 

@@ -95,6 +95,11 @@ class Reader:
             if wanted > 0:
                 yield logits
 
+    def read_last(self, stream: Stream, ids: Tensor) -> Tensor:
+        """Read `ids` [B, T] in chunks; the logits after the last token, [B, V]."""
+        *_, logits = self.read_span(stream, ids)
+        return logits[:, -1]
+
 
 def open_reader(model: Any, *, mode: PrefixMode = "shared", chunk: int = 512) -> Reader:
     """Look at what the model's forward takes. `mode` is a wish until the self-test has confirmed it."""

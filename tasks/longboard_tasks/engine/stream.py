@@ -27,39 +27,32 @@ class GrowingLayer(DynamicLayer):
         super().__init__()
         self.reserve = reserve
         self.length = 0
-        self.buffers: tuple[Tensor, Tensor] | None = None
-
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        super().lazy_initialization(key_states, value_states)
-        self._grow(key_states, value_states, max(self.reserve, key_states.shape[-2]))
+        self.buffers: list[Tensor] = []  # keys, values; empty until the first update
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        if self.buffers is None:
-            self.lazy_initialization(key_states, value_states)
         end = self.length + key_states.shape[-2]
-        if self.buffers is None or end > self.buffers[0].shape[-2]:
-            self._grow(key_states, value_states, end + end // 4)
-        assert self.buffers is not None
+        if not self.buffers:
+            self.lazy_initialization(key_states, value_states)
+            self._make_room([key_states, value_states], max(self.reserve, end))
+        elif end > self.buffers[0].shape[-2]:
+            self._make_room(self.buffers, end + end // 4)
         for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
             buffer[:, :, self.length : end].copy_(new)
-        self.cut_to(end)
-        return self.keys, self.values
+        return self.cut_to(end)
 
-    def cut_to(self, length: int) -> None:
-        """Forget everything after `length` tokens. Costs nothing: the buffer stays."""
-        if self.buffers is None:
-            return
+    def cut_to(self, length: int) -> tuple[Tensor, Tensor]:
+        """Forget everything after `length` tokens. Costs nothing: the buffer stays. Returns the views that are left."""
         self.length = length
-        self.keys, self.values = (buffer[:, :, :length] for buffer in self.buffers)
+        if not self.buffers:  # nothing was ever read
+            return torch.empty(0), torch.empty(0)
+        keys, values = (buffer[:, :, :length] for buffer in self.buffers)
+        self.keys, self.values = keys, values
+        return keys, values
 
     def replace(self, keys: Tensor, values: Tensor) -> None:
         """Hold these keys and values instead, [B, HKV, kept, D]: what a compressing Method leaves behind."""
-        self.buffers = (keys.contiguous(), values.contiguous())
+        self.buffers = [keys.contiguous(), values.contiguous()]
         self.cut_to(keys.shape[-2])
-
-    def copy_rows(self, rows: int, reserve: int) -> GrowingLayer:
-        """A new layer in which the one row stands `rows` times, with room for `reserve` tokens."""
-        return join_layers([self] * rows, reserve)
 
     def get_seq_length(self) -> int:
         return self.length
@@ -70,29 +63,25 @@ class GrowingLayer(DynamicLayer):
     def reset(self) -> None:
         self.cut_to(0)
 
-    def _grow(self, key_like: Tensor, value_like: Tensor, room: int) -> None:
-        old = self.buffers
-        self.buffers = (
-            key_like.new_empty((*key_like.shape[:2], room, key_like.shape[-1])),
-            value_like.new_empty((*value_like.shape[:2], room, value_like.shape[-1])),
-        )
-        if old is not None:
-            for buffer, before in zip(self.buffers, old, strict=True):
-                buffer[:, :, : self.length].copy_(before[:, :, : self.length])
+    def _make_room(self, like: Sequence[Tensor], room: int) -> None:
+        """Buffers shaped as `like` but for `room` tokens; what was read so far moves along."""
+        old, length = self.buffers, self.length
+        self.buffers = [t.new_empty((*t.shape[:2], room, t.shape[-1])) for t in like]
+        for buffer, before in zip(self.buffers, old, strict=False):
+            buffer[:, :, :length].copy_(before[:, :, :length])
 
 
 def join_layers(layers: Sequence[GrowingLayer], reserve: int) -> GrowingLayer:
     """One layer with a row for each given one-row layer. All hold equally many tokens."""
     joined, length = GrowingLayer(reserve), layers[0].length
-    if layers[0].buffers is None:
+    if not layers[0].buffers:
         return joined
-    DynamicLayer.lazy_initialization(joined, layers[0].keys, layers[0].values)
-    like_k, like_v = (t.expand(len(layers), -1, -1, -1) for t in (layers[0].keys, layers[0].values))
-    joined._grow(like_k, like_v, max(reserve, length))
-    assert joined.buffers is not None
+    wide = [buffer.expand(len(layers), -1, -1, -1) for buffer in layers[0].buffers]
+    joined.lazy_initialization(*wide)
+    joined._make_room(wide, max(reserve, length))
     for row, layer in enumerate(layers):
-        joined.buffers[0][row, :, :length].copy_(layer.keys[0])
-        joined.buffers[1][row, :, :length].copy_(layer.values[0])
+        for buffer, one in zip(joined.buffers, layer.buffers, strict=True):
+            buffer[row, :, :length].copy_(one[0, :, :length])
     joined.cut_to(length)
     return joined
 
@@ -194,19 +183,18 @@ def count_bytes(stream: Stream) -> dict[str, int]:
         held["state"] = sum(t.numel() * t.element_size() for t in stream.cache)
         return held
     for layer in stream.cache.layers:
-        seen: set[int] = set()
         for name, value in layer.__dict__.items():
-            if name == "buffers":
-                continue
-
-            def add(tensor: Tensor, kind: str = "kv" if name in ("keys", "values") else "state") -> Tensor:
-                if tensor.dim() >= 2 and id(tensor) not in seen:
-                    seen.add(id(tensor))
-                    held[kind] += tensor.numel() * tensor.element_size()
-                return tensor
-
-            _map(value, add)
+            if name != "buffers":  # `keys` and `values` are views of them
+                held["kv" if name in ("keys", "values") else "state"] += _count(value)
     return held
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size() if value.dim() >= 2 else 0
+    if isinstance(value, dict):
+        return sum(map(_count, value.values()))
+    return sum(map(_count, value)) if isinstance(value, list | tuple) else 0
 
 
 def _copy_state(layer: Any, attributes: dict[str, Any]) -> dict[str, Any]:

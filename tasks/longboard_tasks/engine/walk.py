@@ -101,7 +101,7 @@ class Walk:
         length = len(asks[0].ids)
         at = length - keep  # the position whose logits come next
         totals = [torch.zeros((), dtype=torch.float64) for _ in batch]
-        last: Tensor | None = None
+        last = torch.empty(0)
         for piece in self.reader.read_span(stream, tails, keep):
             for row, ask in enumerate(asks):
                 begin = max(0, length - len(ask.targets) - at)
@@ -117,7 +117,6 @@ class Walk:
             at += piece.shape[1]
             last = piece[:, -1]
         self.tokens += tails.numel()
-        assert last is not None
         for row, answer in enumerate(answers):
             answer.logprob = float(totals[row])
         if not torch.isfinite(last).all() or any(answer.logprob != answer.logprob for answer in answers):
@@ -159,8 +158,7 @@ class Walk:
         """Read the node's own span into `stream`. `instead`: take the tokens of this ask, which are the same ones."""
         if node.end > node.start:
             ids = self.asks[node.first if instead is None else instead].ids[node.start : node.end]
-            for _ in self.reader.read_span(stream, self._tensor([list(ids)])):
-                pass
+            self.reader.read_last(stream, self._tensor([list(ids)]))
             self.tokens += len(ids)
             self._note("context", stream)
         if node.compress and self.method:
