@@ -70,5 +70,6 @@ def database(name: str, default_sqlite: Path) -> dict[str, object]:
         "HOST": parts.hostname or "",
         "PORT": str(parts.port or ""),
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"pool": {"min_size": 0, "max_size": 10, "timeout": 10}, **dict(parse_qsl(parts.query))},
+        "CONN_MAX_AGE": 60,
+        "OPTIONS": {"connect_timeout": 10, **dict(parse_qsl(parts.query))},
     }

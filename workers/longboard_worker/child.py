@@ -20,9 +20,8 @@ def main(work_dir: Path) -> int:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     ticket = json.loads((work_dir / "ticket.json").read_text())
     models_dir = Path(ticket["models_dir"]) if ticket["models_dir"] else None
-    from longboard_tasks.evaluate import evaluate
-
     from longboard_tasks.engine.errors import EvaluationError
+    from longboard_tasks.evaluate import evaluate
 
     def keep(progress: Progress) -> None:
         write_whole(work_dir / "progress.json", progress.model_dump_json())

@@ -10,7 +10,6 @@ import random
 import socket
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -181,40 +180,49 @@ def run_command(args: argparse.Namespace) -> int:
 
 
 def evaluate_command(args: argparse.Namespace) -> int:
-    from longboard_tasks.evaluate import evaluate
-
     from longboard_tasks.catalogue import UnknownName, find_suite
-    from longboard_tasks.engine.errors import EvaluationError
     from longboard_worker.modelnames import model_ref, models_folder
 
     try:
         suite = find_suite(args.suite)
         lengths = [int(length) for length in args.lengths.split(",")]
         ref = model_ref(args.model)
+        specs = [
+            RunSpec.model_validate(
+                {
+                    "run_id": f"local-{suite.name}-{length}",
+                    "system": {"model": ref, "runtime": {"dtype": args.dtype}},
+                    "suite": suite.name,
+                    "suite_version": suite.version,
+                    "tasks": [task.name for task in suite.tasks],
+                    "context_length": length,
+                    "samples": args.samples or suite.default_samples,
+                    "seed": args.seed,
+                }
+            )
+            for length in lengths
+        ]
     except (UnknownName, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
-    for length in lengths:
-        spec = RunSpec.model_validate(
-            {
-                "run_id": f"local-{suite.name}-{length}",
-                "system": {"model": ref, "runtime": {"dtype": args.dtype}},
-                "suite": suite.name,
-                "suite_version": suite.version,
-                "tasks": [task.name for task in suite.tasks],
-                "context_length": length,
-                "samples": args.samples or suite.default_samples,
-                "seed": args.seed,
-            }
+    from longboard_tasks.engine.errors import EvaluationError
+    from longboard_tasks.evaluate import evaluate_many
+
+    with tempfile.TemporaryDirectory() as work_dir, Bar() as bar:
+        bundles = evaluate_many(
+            specs,
+            work_dir=Path(work_dir),
+            models_dir=models_folder(args.model, args.models),
+            on_progress=lambda spec, progress: bar.show(progress, f"{suite.label} at {spec.context_length} "),
         )
         try:
-            with tempfile.TemporaryDirectory() as work_dir, Bar(f"{suite.label} at {length}") as bar:
-                models_dir = models_folder(args.model, args.models)
-                bundle = evaluate(spec, work_dir=Path(work_dir), models_dir=models_dir, on_progress=bar.show)
+            for bundle in bundles:
+                bar.clear()
+                print(bundle.model_dump_json() if args.json else _table(bundle), flush=True)
         except EvaluationError as error:
+            bar.clear()
             print(f"{error.failure_class}: {error}", file=sys.stderr)
             return 1
-        print(bundle.model_dump_json() if args.json else _table(bundle))
     return 0
 
 
@@ -250,27 +258,27 @@ def report_command(args: argparse.Namespace) -> int:
 class Bar:
     """Progress on a terminal's last line; silent where stderr is no terminal."""
 
-    def __init__(self, title: str = "") -> None:
-        self.title = title
+    def __init__(self) -> None:
         self.is_shown = sys.stderr.isatty()
-        self._lock = threading.Lock()
 
     def __enter__(self) -> Bar:
         return self
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: Progress, title: str = "") -> None:
         if not self.is_shown:
             return
         share = progress.done / progress.total if progress.total else 0.0
         filled = round(30 * share)
         eta = "" if progress.eta_s is None else f", {progress.eta_s:.0f} s left"
-        with self._lock:
-            text = f"{self.title} [{'#' * filled}{'.' * (30 - filled)}] {progress.done}/{progress.total}{eta}"
-            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        text = f"{title}[{'#' * filled}{'.' * (30 - filled)}] {progress.done}/{progress.total}{eta}"
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
-    def __exit__(self, *_: object) -> None:
+    def clear(self) -> None:
         if self.is_shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
 
 
 if __name__ == "__main__":

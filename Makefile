@@ -1,0 +1,47 @@
+# make demo   the whole product on this machine: three trained models, evaluated, on a leaderboard in your browser
+# make test   every test, on SQLite; with LONGBOARD_DATABASE_URL and LONGBOARD_TEST_REDIS_URL on PostgreSQL and Redis
+# make check  linters, types, import arrows, migrations, compose file
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check format clean zoo-smoke
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+INSTALL = $(PYTHON) scripts/install.py --venv $(VENV)
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(VENV)/.demo: pyproject.toml constraints/cpu.txt scripts/install.py
+	$(INSTALL) --extras worker --stamp $@
+
+$(VENV)/.dev: pyproject.toml constraints/cpu.txt scripts/install.py
+	$(INSTALL) --extras worker,kernels,dev --stamp $@
+
+demo: $(VENV)/.demo
+	@$(BIN)/python -m longboard_tasks.zoo.smollm2 --out var/models || echo "Going on without SmolLM2-135M."
+	@$(BIN)/python manage.py demo $(ARGS)
+
+up: $(VENV)/.demo
+	@$(BIN)/python manage.py up $(ARGS)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy platform workers tasks kernels
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py check --fail-level WARNING
+	$(BIN)/python scripts/check_compose.py
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+zoo-smoke: $(VENV)/.dev
+	$(BIN)/python -m longboard_tasks.zoo.train --smoke
+
+clean:
+	rm -rf $(VENV) var

@@ -1,0 +1,227 @@
+"""The real worker process against a real site: HTTP, a child process, a model on disk."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+from uuid import uuid4
+
+import pytest
+from django.utils import timezone
+from tests.factories import make_user
+from tests.workers.conftest import state_of, wait_until
+
+from longboard.accounts.models import digest_secret
+from longboard.fleet.models import Node
+from longboard.results.models import Bundle, Measurement, Sample
+from longboard.submissions import services
+from longboard.submissions.models import Attempt, Run
+from longboard.submissions.requests import SubmissionRequest
+from longboard.submissions.sweep import sweep
+from longboard_tasks.contract import ResultBundle as Result
+from longboard_tasks.contract import RunSpec, SignedBundle
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def submit(author=None, **fields):
+    ask = {"model": "tiny", "suites": ("niah",), "context_lengths": (256,), "pools": ("local-cpu",), "samples": 5}
+    submission, _ = services.submit(
+        author=author or make_user(), request=SubmissionRequest(**(ask | fields)), now=timezone.now()
+    )
+    return list(submission.runs.order_by("suite__name"))
+
+
+def test_a_run_goes_from_submission_to_the_board_through_the_real_worker(pool, make_node_process):
+    efficiency, niah = submit(suites=("niah", "efficiency"))
+    node = make_node_process()
+    node.enrol(pool)
+    for _ in range(2):
+        done = node.once()
+        assert done.returncode == 0, done.stderr.decode()
+    assert {state_of(niah), state_of(efficiency)} == {Run.State.ACCEPTED}, Run.objects.values_list("failure_message")
+    assert Sample.objects.filter(run=niah).count() == 5
+    assert set(Measurement.objects.filter(run=efficiency).values_list("metric", flat=True)) >= {"ttft_ms", "tpot_ms"}
+    manifest = Bundle.objects.get(attempt__run=niah).manifest
+    assert manifest["architecture"] == "LlamaForCausalLM"
+    assert manifest["prefix_mode"] == "shared"
+    assert list(manifest["weights_sha256"]) == ["model.safetensors"]
+
+
+def test_the_nodes_key_and_token_are_readable_by_their_owner_alone_and_stay_off_the_site(pool, make_node_process):
+    node = make_node_process()
+    node.enrol(pool)
+    for name in ("node.key", "node.json"):
+        assert stat.S_IMODE((node.home / name).stat().st_mode) == 0o600
+    token = json.loads((node.home / "node.json").read_text())["token"]
+    row = Node.objects.get()
+    assert row.token_digest == digest_secret(token)
+    assert token not in str(vars(row))
+
+
+def test_an_unknown_code_is_refused_with_a_sentence(pool, make_node_process):
+    node = make_node_process()
+    done = subprocess.run(
+        node.command("enrol", "--site", node.site, "--code", "lbe_wrong"),
+        env=node.environment(), capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "unknown, spent or older than an hour" in done.stderr.decode()
+
+
+def test_starting_before_enrolling_says_how_to_enrol(tmp_path, make_node_process):
+    done = make_node_process(site="http://127.0.0.1:9").once()
+    assert done.returncode == 2
+    assert "longboard-worker enrol" in done.stderr.decode()
+
+
+def test_a_model_that_is_not_there_fails_the_run_with_what_to_do(pool, make_node_process):
+    from tests.factories import make_model
+
+    make_model("gone", source="upload", ref="gone", max_positions=4_096)
+    (run,) = submit(model="gone")
+    node = make_node_process()
+    node.enrol(pool)
+    node.once()
+    run.refresh_from_db()
+    assert (run.state, run.failure_class) == (Run.State.FAILED, "model_error")
+    assert 'No uploaded model "gone"' in run.failure_message
+    attempt = run.attempts.get()
+    assert "model_error" in attempt.log_head
+
+
+def test_a_node_killed_mid_run_is_swept_and_another_node_finishes_the_run_once(pool, make_node_process, settings):
+    settings.LEASE_S, settings.BEAT_S = 3, 0.5
+    (run,) = submit(context_lengths=(2_048,), samples=200)
+    first, second = make_node_process(), make_node_process()
+    first.enrol(pool, "first")
+    second.enrol(pool, "second")
+    victim = first.start()
+    wait_until(lambda: state_of(run) == Run.State.RUNNING, what="the start")
+    child = int(subprocess.check_output(["pgrep", "-P", str(victim.pid)]).split()[0])
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+    # The evaluator notices that its parent is gone, and does not work on in the dark.
+    wait_until(lambda: not _is_running(child), timeout_s=10, what="the end of the evaluator")
+    took = wait_until(lambda: sweep(now=timezone.now()).expired == 1, timeout_s=10, what="the sweep")
+    assert state_of(run) == Run.State.QUEUED
+    Run.objects.filter(pk=run.pk).update(samples=5)
+    done = second.once()
+    assert state_of(run) == Run.State.ACCEPTED, done.stderr.decode()
+    assert list(run.attempts.values_list("closed_as", flat=True)) == [Attempt.ClosedAs.LOST, Attempt.ClosedAs.DONE]
+    assert Measurement.objects.filter(run=run, metric="accuracy").count() == 1
+    print(f"queued again {took:.1f} s after the kill with a lease of {settings.LEASE_S} s")
+
+
+def test_cancel_stops_the_evaluator_within_a_beat(pool, make_node_process, settings):
+    settings.LEASE_S, settings.BEAT_S = 10, 0.5
+    author = make_user()
+    (run,) = submit(author, context_lengths=(4_000,), samples=500)
+    node = make_node_process()
+    node.enrol(pool)
+    node.start()
+    wait_until(lambda: state_of(run) == Run.State.RUNNING, what="the start")
+    wait_until(lambda: Run.objects.get(pk=run.pk).total > 0, what="progress")
+    services.cancel_run(run=run, actor=author, now=timezone.now())
+    took = wait_until(lambda: state_of(run) == Run.State.CANCELLED, timeout_s=10, what="the cancel")
+    assert run.attempts.get().closed_as == Attempt.ClosedAs.CANCELLED
+    assert not list((node.home / "work").iterdir())
+    print(f"cancelled after {took:.1f} s with a beat of 0.5 s")
+
+
+def test_a_run_past_its_time_limit_is_ended_and_says_so(pool, make_node_process, settings):
+    settings.RUN_WALL_S = 1
+    (run,) = submit(context_lengths=(4_000,), samples=500)
+    node = make_node_process()
+    node.enrol(pool)
+    node.once()
+    run.refresh_from_db()
+    assert (run.state, run.failure_class) == (Run.State.FAILED, "timeout")
+    assert "its limit of 1 s" in run.failure_message
+
+
+def test_a_result_that_could_not_be_delivered_waits_in_the_outbox(pool, make_node_process):
+    """The site refuses nothing here; the node is simply started again after its bundle was left behind."""
+    (run,) = submit()
+    node = make_node_process()
+    node.enrol(pool)
+    # A node that does everything but send: its outbox is the state that a site going down mid-upload leaves.
+    script = (
+        "from pathlib import Path; import sys; from longboard_worker.node import Node\n"
+        "class Mute(Node):\n"
+        "    def _send(self, path, *, patience_s): pass\n"
+        f"Mute(Path({str(node.home)!r}), Path({str(node.models_dir)!r})).work_once()"
+    )
+    subprocess.run(node.command()[:1] + ["-c", script], env=node.environment(), check=True, timeout=90)
+    assert len(list((node.home / "outbox").glob("*.json"))) == 1
+    assert state_of(run) == Run.State.RUNNING
+    node.once()
+    assert state_of(run) == Run.State.ACCEPTED
+    assert not list((node.home / "outbox").iterdir())
+
+
+def test_the_air_gapped_path_makes_a_signed_bundle_without_any_site(tmp_path, models_dir, make_node_process):
+    spec = RunSpec.model_validate(
+        {
+            "run_id": str(uuid4()), "system": {"model": {"source": "upload", "id": "tiny"}}, "suite": "niah",
+            "suite_version": 1, "tasks": ["single"], "context_length": 256, "samples": 5, "seed": 7,
+        }
+    )  # fmt: skip
+    (tmp_path / "spec.json").write_text(spec.model_dump_json())
+    node = make_node_process(site="http://127.0.0.1:9")
+    out = tmp_path / "bundle.json"
+    words = ("run", str(tmp_path / "spec.json"), "--out", str(out), "--models", str(models_dir))
+    subprocess.run(node.command(*words), env=node.environment(), check=True, timeout=90)
+    signed = SignedBundle.model_validate_json(out.read_text())
+    from longboard.fleet.services import is_signed_by
+
+    payload = signed.payload.encode()
+    assert is_signed_by(public_key=signed.public_key, signature=signed.signature, payload=payload)
+    assert Result.model_validate_json(payload).run == spec
+
+
+def test_evaluate_prints_the_numbers_of_a_model_on_disk(models_dir, make_node_process):
+    node = make_node_process(site="http://127.0.0.1:9")
+    words = (
+        "evaluate",
+        "--model",
+        str(models_dir / "tiny"),
+        "--suite",
+        "niah",
+        "--lengths",
+        "256,512",
+        "--samples",
+        "5",
+    )
+    done = subprocess.run(node.command(*words), env=node.environment(), capture_output=True, timeout=120, check=False)
+    text = done.stdout.decode()
+    assert done.returncode == 0, done.stderr.decode()
+    assert "niah@1 at 256 tokens" in text
+    assert "niah@1 at 512 tokens" in text
+    assert text.count("single/accuracy ") == 2
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (("--model", "nobody", "--suite", "niah", "--lengths", "256"), "is no zoo model"),
+        (("--model", "llama-3m", "--suite", "nope", "--lengths", "256"), "There are: niah, efficiency"),
+        (("--model", "llama-3m", "--suite", "niah", "--lengths", "many"), "many"),
+    ],
+)
+def test_evaluate_refuses_nonsense_before_it_loads_anything(make_node_process, words, says):
+    node = make_node_process(site="http://127.0.0.1:9")
+    done = subprocess.run(
+        node.command("evaluate", *words), env=node.environment(), capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert says in done.stderr.decode()
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
