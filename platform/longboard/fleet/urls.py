@@ -1,1 +1,10 @@
-urlpatterns: list = []
+from django.urls import path
+
+from longboard.fleet import views
+
+urlpatterns = [
+    path("hardware/", views.hardware_list, name="hardware-list"),
+    path("hardware/<slug:slug>/", views.hardware, name="hardware"),
+    path("nodes/", views.nodes, name="nodes"),
+    path("pools/<slug:slug>/enrol/", views.enrol, name="enrol"),
+]

@@ -1,0 +1,351 @@
+"""Figures: functions from points to a dict that a template draws as SVG. All coordinates are finished strings.
+
+Only measured points are drawn, with both intervals; a front is a staircase through them, never a curve between them.
+Axes come from the visible points. A System has one colour and one shape everywhere: both follow its id.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from longboard.boards.labels import Anchor, Box, place
+from longboard.quantities import Quantity, length_label
+from longboard_tasks.catalogue import MetricInfo
+
+COLOURS = 8
+# Paths around (0, 0) of about equal ink; five shapes and eight colours give forty marks before one repeats.
+SHAPES = {
+    "circle": "M-6 0a6 6 0 1 0 12 0a6 6 0 1 0 -12 0z",
+    "square": "M-5.3 -5.3h10.6v10.6h-10.6z",
+    "diamond": "M0 -7.4L7.4 0L0 7.4L-7.4 0z",
+    "triangle": "M0 -7L6.8 5.2H-6.8z",
+    "wedge": "M0 7L6.8 -5.2H-6.8z",
+}
+MAX_LABELS = 12
+SURE, MAYBE = 0.9, 0.1  # of being on the front: drawn solid, hollow, or dimmed
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How one System looks in every figure and beside its name."""
+
+    colour: str  # a CSS class
+    shape: str  # an SVG path
+
+
+def mark_of(system_id: int) -> Mark:
+    shapes = tuple(SHAPES.values())
+    return Mark(f"c{system_id % COLOURS}", shapes[system_id % len(shapes)])
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPoint:
+    system_id: int
+    label: str
+    url: str
+    gain: Quantity
+    cost: Quantity
+    on_front: bool
+    probability: float  # of being on the front
+
+    @property
+    def certainty(self) -> str:
+        return certainty(self.probability, self.on_front)
+
+
+def certainty(probability: float, on_front: bool) -> str:
+    """How a System's mark is drawn: solid, hollow, or dimmed."""
+    return "sure" if probability >= SURE else "maybe" if probability >= MAYBE or on_front else "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    name: str
+    width: float
+    height: float
+    left: float = 54
+    right: float = 18
+    top: float = 14
+    bottom: float = 50
+    font: float = 13
+
+    @property
+    def frame(self) -> Box:
+        return Box(self.left, self.top, self.width - self.right, self.height - self.bottom)
+
+
+WIDE = Size("wide", 760, 430)
+NARROW = Size("narrow", 340, 400, left=44, right=10, font=14)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """From numbers to pixels, linear or logarithmic."""
+
+    low: float
+    high: float
+    start: float  # px of `low`
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        low, high, at = self.low, self.high, min(max(value, self.low), self.high)
+        if self.log:
+            low, high, at = math.log(low), math.log(high), math.log(at)
+        return self.start + (self.end - self.start) * (at - low) / (high - low)
+
+    def ticks(self, most: int) -> list[float]:
+        return _log_ticks(self.low, self.high, most) if self.log else _linear_ticks(self.low, self.high, most)
+
+
+def _linear_ticks(low: float, high: float, most: int) -> list[float]:
+    raw = (high - low) / most
+    power = 10 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(step * k, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _log_ticks(low: float, high: float, most: int) -> list[float]:
+    for factors in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        ticks = [factor * 10.0**p for p in powers for factor in factors if low <= factor * 10.0**p <= high]
+        if len(ticks) <= most:
+            return ticks
+    return ticks[:: math.ceil(len(ticks) / most)]
+
+
+def draw_front(
+    points: Sequence[FrontPoint], *, gain: MetricInfo, cost: MetricInfo, size: Size = WIDE
+) -> dict[str, Any]:
+    """Accuracy against cost at one context length on one hardware. No points, no figure: an empty dict."""
+    if not points:
+        return {}
+    frame = size.frame
+    y = Scale(*_gain_domain([p.gain for p in points]), frame.bottom, frame.top)
+    unit, unit_name = _cost_unit(points, cost)
+    x = _cost_scale(points, frame, unit)
+    spots = [(p, x(p.cost.number / unit), y(p.gain.number)) for p in points]
+    steps = _steps([(sx, sy) for p, sx, sy in spots if p.on_front], frame, cost.higher_is_better)
+    return {
+        "size": size.name,
+        "width": _px(size.width),
+        "height": _px(size.height),
+        "font": _px(size.font),
+        "plot": _rect(frame),
+        "x_title": f"{cost.title}{f', {unit_name}' if unit_name else ''}{' (log scale)' if x.log else ''}",
+        "y_title": gain.title,
+        "x_better": "more is better →" if cost.higher_is_better else "← less is better",
+        "x_middle": _px((frame.left + frame.right) / 2),
+        "x_title_y": _px(size.height - 10),
+        "y_middle": _px((frame.top + frame.bottom) / 2),
+        "x_ticks": [
+            {"at": _px(x(tick)), "text": _tick(tick), "y": _px(frame.bottom + 18)}
+            for tick in x.ticks(5 if size is NARROW else 8)
+        ],
+        "y_ticks": [
+            {"at": _px(y(tick)), "text": _tick(tick), "x": _px(frame.left - 8), "text_y": _px(y(tick) + 4.5)}
+            for tick in y.ticks(6)
+        ],
+        "steps": _path(steps),
+        "area": _area(steps, frame, cost.higher_is_better),
+        "points": _drawn_points(spots, x, y, unit, steps, size),
+    }
+
+
+def _drawn_points(
+    spots: Sequence[tuple[FrontPoint, float, float]],
+    x: Scale,
+    y: Scale,
+    unit: float,
+    steps: Sequence[tuple[float, float]],
+    size: Size,
+) -> list[dict[str, Any]]:
+    # The front's Systems are named first, then the most accurate of the rest.
+    order = sorted(range(len(spots)), key=lambda i: (not spots[i][0].on_front, -spots[i][0].gain.number))
+    named = order[:MAX_LABELS]
+    whiskers = [_whiskers(p, sx, sy, x, y, unit) for p, sx, sy in spots]
+    texts = {i: _shortened(spots[i][0].label, 22 if size is NARROW else 34) for i in named}
+    boxes = place(
+        [Anchor(spots[i][1], spots[i][2], _text_width(texts[i], size.font), size.font + 3) for i in named],
+        marks=[Box(sx - 8, sy - 8, sx + 8, sy + 8) for _, sx, sy in spots],
+        lines=[box for pair in whiskers for box in pair] + [_segment(a, b) for a, b in pairwise(steps)],
+        frame=size.frame,
+    )
+    labels = {
+        i: _label(texts[i], box, spots[i][1], spots[i][2], size.font) for i, box in zip(named, boxes, strict=True)
+    }
+    return [
+        {
+            "x": _px(spots[i][1]),
+            "y": _px(spots[i][2]),
+            "mark": mark_of(spots[i][0].system_id),
+            "certainty": spots[i][0].certainty,
+            "url": spots[i][0].url,
+            "name": spots[i][0].label,
+            "says": f"{spots[i][0].label}: {spots[i][0].gain}; {spots[i][0].cost}; "
+            f"{spots[i][0].probability:.0%} likely on the front",
+            "across": {"x1": _px(whiskers[i][0].left), "x2": _px(whiskers[i][0].right)},
+            "along": {"y1": _px(whiskers[i][1].top), "y2": _px(whiskers[i][1].bottom)},
+            "label": labels.get(i),
+        }
+        for i in reversed(order)  # the front is drawn last, on top
+    ]
+
+
+def _whiskers(p: FrontPoint, sx: float, sy: float, x: Scale, y: Scale, unit: float) -> tuple[Box, Box]:
+    across = sorted((x(p.cost.low / unit), x(p.cost.high / unit)))
+    return Box(across[0], sy - 0.5, across[1], sy + 0.5), Box(sx - 0.5, y(p.gain.high), sx + 0.5, y(p.gain.low))
+
+
+def _steps(front: list[tuple[float, float]], frame: Box, more_is_better: bool) -> list[tuple[float, float]]:
+    """Corners of the staircase in pixels, from the cheap side on: what one can have for at most this cost."""
+    if not front:
+        return []
+    walk = sorted(front, key=lambda spot: (-spot[0] if more_is_better else spot[0], -spot[1]))
+    corners = [(walk[0][0], frame.bottom), walk[0]]
+    for sx, sy in walk[1:]:
+        corners += [(sx, corners[-1][1]), (sx, sy)]
+    return [*corners, (frame.left if more_is_better else frame.right, corners[-1][1])]
+
+
+def _area(steps: Sequence[tuple[float, float]], frame: Box, more_is_better: bool) -> str:
+    if not steps:
+        return ""
+    return f"{_path(steps)}V{_px(frame.bottom)}H{_px(steps[0][0])}z"
+
+
+def _path(corners: Sequence[tuple[float, float]]) -> str:
+    return "".join(f"{'L' if i else 'M'}{_px(cx)} {_px(cy)}" for i, (cx, cy) in enumerate(corners))
+
+
+def _segment(a: tuple[float, float], b: tuple[float, float]) -> Box:
+    return Box(min(a[0], b[0]) - 1, min(a[1], b[1]) - 1, max(a[0], b[0]) + 1, max(a[1], b[1]) + 1)
+
+
+def _gain_domain(gains: Sequence[Quantity]) -> tuple[float, float]:
+    """Shares stay within 0 to 1, and the axis spans at least 0.2, so that noise does not look like a difference."""
+    low, high = min(g.low for g in gains), max(g.high for g in gains)
+    pad = max((high - low) * 0.06, (0.2 - (high - low)) / 2)
+    low, high = max(0.0, low - pad), high + pad
+    return (low, min(1.02, high)) if high <= 1.5 else (low, high)
+
+
+def _cost_unit(points: Sequence[FrontPoint], cost: MetricInfo) -> tuple[float, str]:
+    if cost.unit != "bytes":
+        return 1.0, cost.unit
+    largest = max(p.cost.number for p in points)
+    return next(((2.0**p, name) for p, name in ((30, "GiB"), (20, "MiB"), (10, "KiB")) if largest >= 2**p), (1.0, "B"))
+
+
+def _cost_scale(points: Sequence[FrontPoint], frame: Box, unit: float) -> Scale:
+    values = [p.cost.number / unit for p in points]
+    low = min(p.cost.low / unit for p in points)
+    high = max(p.cost.high / unit for p in points)
+    if min(values) > 0 and max(values) / min(values) > 6:
+        low = max(low, min(values) / 3)
+        stretch = max(1.12, (high / low) ** 0.07)
+        return Scale(low / stretch, high * stretch, frame.left, frame.right, log=True)
+    pad = max((high - low) * 0.12, abs(high) * 0.03, 1e-9)
+    return Scale(max(0.0, low - pad) if low >= 0 else low - pad, high + pad, frame.left, frame.right)
+
+
+def _label(text: str, box: Box, x: float, y: float, font: float) -> dict[str, Any]:
+    edge_x, edge_y = min(max(x, box.left), box.right), min(max(y, box.top), box.bottom)
+    far = math.hypot(edge_x - x, edge_y - y) > 22
+    return {
+        "text": text,
+        "x": _px(box.left),
+        "y": _px(box.top + font),
+        "box": box,
+        "leader": {"x1": _px(x), "y1": _px(y), "x2": _px(edge_x), "y2": _px(edge_y)} if far else None,
+    }
+
+
+def draw_lengths(series: Sequence[LengthSeries], *, gain: MetricInfo, size: Size = WIDE) -> dict[str, Any]:
+    """A number by context length, one series a System: points with whiskers, joined by a thin line to guide the eye."""
+    numbers = [q for s in series for _, q in s.points]
+    if not numbers:
+        return {}
+    frame = size.frame
+    lengths = sorted({length for s in series for length, _ in s.points})
+    y = Scale(*_gain_domain(numbers), frame.bottom, frame.top)
+    x = Scale(lengths[0] / 1.3, lengths[-1] * 1.3, frame.left, frame.right, log=True)
+    return {
+        "size": size.name,
+        "width": _px(size.width),
+        "height": _px(size.height),
+        "font": _px(size.font),
+        "plot": _rect(frame),
+        "x_title": "Context length, tokens (log scale)",
+        "y_title": gain.title,
+        "x_better": "",
+        "x_middle": _px((frame.left + frame.right) / 2),
+        "x_title_y": _px(size.height - 10),
+        "y_middle": _px((frame.top + frame.bottom) / 2),
+        "x_ticks": [
+            {"at": _px(x(n)), "text": length_label(n), "y": _px(frame.bottom + 18)}
+            for n in lengths[:: 2 if len(lengths) > (6 if size is NARROW else 12) else 1]
+        ],
+        "y_ticks": [
+            {"at": _px(y(tick)), "text": _tick(tick), "x": _px(frame.left - 8), "text_y": _px(y(tick) + 4.5)}
+            for tick in y.ticks(6)
+        ],
+        "series": [
+            {
+                "name": s.label,
+                "mark": mark_of(s.system_id),
+                "line": _path([(x(n), y(q.number)) for n, q in s.points]),
+                "points": [
+                    {
+                        "x": _px(x(n)),
+                        "y": _px(y(q.number)),
+                        "y1": _px(y(q.high)),
+                        "y2": _px(y(q.low)),
+                        "says": f"{s.label} at {length_label(n)}: {q}",
+                    }
+                    for n, q in s.points
+                ],
+            }
+            for s in series
+        ],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class LengthSeries:
+    system_id: int
+    label: str
+    points: tuple[tuple[int, Quantity], ...]  # by rising context length
+
+
+def _rect(box: Box) -> dict[str, str]:
+    return {
+        "x": _px(box.left),
+        "y": _px(box.top),
+        "width": _px(box.right - box.left),
+        "height": _px(box.bottom - box.top),
+        "right": _px(box.right),
+        "bottom": _px(box.bottom),
+    }
+
+
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _text_width(text: str, font: float) -> float:
+    # No font is known here: 0.6 em a character is what a wide sans needs, so that real text stays inside its box.
+    return len(text) * font * 0.6
+
+
+def _tick(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:g}"
+
+
+def _px(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")

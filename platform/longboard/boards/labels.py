@@ -1,0 +1,102 @@
+"""Where a chart's labels go so that none lies on another, on a mark, or outside the frame. Pure geometry."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+GAP = 2.0  # least space between two labels, px
+DIRECTIONS = (0, -45, 45, -90, 90, -135, 135, 180)  # degrees, y downwards; to the right first: one reads from there
+REACHES = (12, 20, 32, 48, 68, 92, 120, 156)  # px from the mark to the label's nearest edge
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def overlap(self, other: Box) -> float:
+        wide = min(self.right, other.right) - max(self.left, other.left)
+        high = min(self.bottom, other.bottom) - max(self.top, other.top)
+        return wide * high if wide > 0 and high > 0 else 0.0
+
+    def grown(self, by: float) -> Box:
+        return Box(self.left - by, self.top - by, self.right + by, self.bottom + by)
+
+    def holds(self, other: Box) -> bool:
+        return (
+            self.left <= other.left
+            and self.top <= other.top
+            and other.right <= self.right
+            and other.bottom <= self.bottom
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A mark at (x, y) whose label needs `width` x `height`."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def place(anchors: Sequence[Anchor], *, marks: Sequence[Box], lines: Sequence[Box], frame: Box) -> list[Box]:
+    """A box for each anchor, in order; earlier anchors choose first.
+
+    No box overlaps another, whatever the input, as long as the frame has room. Marks are avoided before lines (whiskers,
+    the front), and near places come before far ones.
+    """
+    taken: list[Box] = []
+    for anchor in anchors:
+        best, best_cost = None, math.inf
+        for candidate, distance in _candidates(anchor, frame):
+            if any(candidate.grown(GAP).overlap(other) for other in taken):
+                continue
+            cost = distance + 1_000 * sum(candidate.overlap(m) > 0 for m in marks)
+            cost += sum(min(24, candidate.overlap(line)) for line in lines)
+            if cost < best_cost:
+                best, best_cost = candidate, cost
+        taken.append(best or _nudged(anchor, frame))
+    return taken
+
+
+def _candidates(anchor: Anchor, frame: Box) -> list[tuple[Box, float]]:
+    """Rings around the mark, then, for crowded frames, every row of it."""
+    boxes: list[tuple[Box, float]] = []
+    for reach in REACHES:
+        for rank, degrees in enumerate(DIRECTIONS):
+            dx, dy = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+            centre_x = anchor.x + dx * reach + _sign(dx) * anchor.width / 2
+            centre_y = anchor.y + dy * reach + _sign(dy) * anchor.height / 2
+            box = _around(centre_x, centre_y, anchor)
+            if frame.holds(box):
+                boxes.append((box, reach + rank))
+    row = anchor.height + GAP
+    for step in range(int((frame.bottom - frame.top) // row)):
+        for part in range(9):
+            left = frame.left + (frame.right - frame.left - anchor.width) * part / 8
+            box = Box(left, frame.top + step * row, left + anchor.width, frame.top + step * row + anchor.height)
+            if frame.holds(box):
+                away = math.hypot((box.left + box.right) / 2 - anchor.x, (box.top + box.bottom) / 2 - anchor.y)
+                boxes.append((box, 60 + away))
+    return boxes
+
+
+def _around(x: float, y: float, anchor: Anchor) -> Box:
+    return Box(x - anchor.width / 2, y - anchor.height / 2, x + anchor.width / 2, y + anchor.height / 2)
+
+
+def _nudged(anchor: Anchor, frame: Box) -> Box:
+    """The last resort in a full frame: beside the mark, pushed inside."""
+    left = min(max(anchor.x + REACHES[0], frame.left), frame.right - anchor.width)
+    top = min(max(anchor.y - anchor.height / 2, frame.top), frame.bottom - anchor.height)
+    return Box(left, top, left + anchor.width, top + anchor.height)
+
+
+def _sign(value: float) -> int:
+    return 0 if abs(value) < 1e-9 else int(math.copysign(1, value))

@@ -1,0 +1,179 @@
+"""The home page, the boards and their exports."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import plotly
+from django.core.cache import cache as pages
+from django.db import connection
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.template.engine import Engine
+from django.template.loader import render_to_string
+from django.utils.cache import get_conditional_response, patch_cache_control, patch_vary_headers
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.text import slugify
+from django.views.decorators.http import require_safe
+
+from longboard.boards import exports, queries
+from longboard.boards.board_view import BoardView
+from longboard.registry.models import Suite
+
+KEEP_S = 300  # a rendered region, in memory; its key changes with the numbers
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    found = queries.first_board()
+    board = queries.board(found, BoardView.from_query(found.info, _only(request, "length"))) if found else None
+    template = "boards/_headline.html" if is_partial(request) else "boards/home.html"
+    latest = () if is_partial(request) else queries.latest_results()
+    response = render(request, template, {"board": board, "latest": latest})
+    return _cacheable(request, response, s_maxage=30)
+
+
+@require_safe
+def boards(request: HttpRequest) -> HttpResponse:
+    """To the first board, or to the suites while there is none."""
+    found = queries.first_board()
+    return redirect("board", found.suite.name) if found else redirect("suites")
+
+
+@require_safe
+def board(request: HttpRequest, suite: str) -> HttpResponseBase:
+    found = _find(suite)
+    if found is None:
+        return redirect("suite", suite)
+    view = BoardView.from_query(found.info, request.GET, label=suite)
+    key = _digest("board", found.version, suite, request.GET.urlencode())
+    partial = is_partial(request)
+    etag = f'"{_digest(key, str(request.user.pk), str(partial))}"'
+    blank = _cacheable(request, HttpResponse(headers={"ETag": etag}), s_maxage=60)
+    if (unchanged := get_conditional_response(request, etag=etag, response=blank)) is not blank:
+        return unchanged or blank
+    # The region is the same for everybody, so one rendering serves all readers until a number changes.
+    parts = pages.get(key)
+    if parts is None:
+        shown = queries.board(found, view)
+        parts = (render_to_string("boards/_board.html", {"board": shown}), shown.title, shown.summary, shown.view.url())
+        pages.set(key, parts, KEEP_S)
+    region, title, summary, canonical = parts
+    context = {
+        "region": _trusted(region),
+        "title": title,
+        "summary": summary,
+        "canonical": canonical,
+        "suite": found.suite,
+    }
+    template = "boards/board_swap.html" if partial else "boards/board.html"
+    response = render(request, template, context)
+    response["ETag"] = etag
+    return _cacheable(request, response, s_maxage=60)
+
+
+@require_safe
+def board_csv(request: HttpRequest, suite: str) -> HttpResponseBase:
+    shown = _shown(request, suite)
+    name = slugify(f"longboard {shown.suite.label} {shown.metric.name} {shown.cost.name} {shown.length}")
+    return StreamingHttpResponse(
+        exports.csv_lines(shown),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
+    )
+
+
+@require_safe
+def board_figure(request: HttpRequest, suite: str) -> HttpResponseBase:
+    """The figure for Plotly, which the page loads only when somebody asks to explore."""
+    return JsonResponse(exports.plotly_figure(_shown(request, suite)))
+
+
+@require_safe
+def plotly_script(request: HttpRequest, version: str) -> HttpResponse:
+    """Plotly's own bundle, from here: packed once a process, kept a year by browsers since the version is in the path."""
+    if version != plotly.__version__:
+        raise Http404("That version of Plotly is not installed here.")
+    plain = "gzip" not in request.headers.get("Accept-Encoding", "")
+    script = _plotly_path().read_bytes() if plain else _packed_plotly()
+    response = HttpResponse(script, content_type="text/javascript; charset=utf-8")
+    if not plain:
+        response["Content-Encoding"] = "gzip"
+    patch_vary_headers(response, ["Accept-Encoding"])
+    patch_cache_control(response, public=True, max_age=31_536_000, immutable=True)
+    return response
+
+
+@require_safe
+def healthz(request: HttpRequest) -> JsonResponse:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except Exception:  # whatever the driver raises, the answer is the same
+        return JsonResponse({"status": "down", "database": "unreachable"}, status=503)
+    return JsonResponse({"status": "ok", "database": "ok"}, headers={"Cache-Control": "no-store"})
+
+
+def is_partial(request: HttpRequest) -> bool:
+    """Whether HTMX wants only the region. When it restores history it needs the whole page."""
+    return bool(request.htmx) and not request.htmx.history_restore_request  # type: ignore[attr-defined]
+
+
+def _find(suite: str) -> queries.Found | None:
+    found = queries.find_board(suite)
+    if found is None and not Suite.objects.filter(kind="efficiency", name=suite.replace("\x00", "")).exists():
+        raise Http404(f'There is no board "{suite[:60]}". The suites page lists those that there are.')
+    return found
+
+
+def _shown(request: HttpRequest, suite: str) -> queries.Board:
+    found = queries.find_board(suite)
+    if found is None:
+        raise Http404(f'There is no board "{suite[:60]}". The suites page lists those that there are.')
+    return queries.board(found, BoardView.from_query(found.info, request.GET, label=suite))
+
+
+def _only(request: HttpRequest, *names: str) -> dict[str, str]:
+    return {name: request.GET[name] for name in names if name in request.GET}
+
+
+def _cacheable(request: HttpRequest, response: HttpResponse, *, s_maxage: int) -> HttpResponse:
+    """A shared cache may keep an anonymous reader's page; a browser asks each time and mostly gets a 304."""
+    patch_vary_headers(response, ["HX-Request", "Cookie"])
+    if request.user.is_authenticated:
+        patch_cache_control(response, private=True, no_cache=True)
+    else:
+        patch_cache_control(response, public=True, max_age=0, s_maxage=s_maxage, stale_while_revalidate=600)
+    return response
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\x1f".join((_code_version(), *parts)).encode()).hexdigest()[:32]
+
+
+@cache
+def _code_version() -> str:
+    """Of what turns numbers into a page: a new release must not be answered with 304."""
+    digest = hashlib.sha256()
+    sources = [*Engine.get_default().dirs, Path(__file__).parents[1]]
+    for path in sorted(
+        path for folder in sources for kind in ("*.html", "*.py") for path in Path(str(folder)).rglob(kind)
+    ):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _trusted(html: str) -> SafeString:
+    return mark_safe(html)  # noqa: S308  (our own template's output, escaped when it was made)
+
+
+def _plotly_path() -> Path:
+    return Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+
+
+@cache
+def _packed_plotly() -> bytes:
+    return gzip.compress(_plotly_path().read_bytes(), 6)

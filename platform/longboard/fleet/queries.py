@@ -1,0 +1,151 @@
+"""Reads of hardware, pools and nodes, ready for templates."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, Q
+from django.urls import reverse
+
+from longboard.boards.models import Cell
+from longboard.fleet.models import Hardware, Node, Pool
+from longboard.quantities import ago_text, bytes_text, count_text, length_label
+from longboard.submissions.models import Run
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLine:
+    name: str
+    state: str
+    is_alive: bool
+    seen: str
+    device: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLine:
+    pool: Pool
+    owner: str
+    nodes: tuple[NodeLine, ...]
+    alive: int
+    queued: int
+    held: int
+    may_enrol: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HardwareLine:
+    url: str
+    title: str
+    kind: str
+    memory: str
+    pools: int
+    nodes: int
+    alive: int
+    numbers: int
+
+
+@dataclass(frozen=True, slots=True)
+class HardwarePage:
+    hardware: Hardware
+    facts: tuple[tuple[str, str], ...]
+    pools: tuple[PoolLine, ...]
+    places: tuple[tuple[str, str, str, int], ...]  # suite, length, board's address, Systems
+
+
+def hardware_lines(now: datetime) -> list[HardwareLine]:
+    """Three statements."""
+    nodes = list(Node.objects.select_related("pool").exclude(state=Node.State.REVOKED))
+    numbers = dict(Cell.objects.values_list("hardware").annotate(Count("pk")).order_by())
+    rows = Hardware.objects.annotate(pool_count=Count("pools"))
+    return [
+        HardwareLine(
+            url=reverse("hardware", args=[row.slug]),
+            title=row.title,
+            kind=row.get_kind_display(),
+            memory=bytes_text(row.memory_bytes),
+            pools=row.pool_count,
+            nodes=sum(n.pool.hardware_id == row.pk for n in nodes),
+            alive=sum(n.pool.hardware_id == row.pk and n.is_alive(now) for n in nodes),
+            numbers=numbers.get(row.pk, 0),
+        )
+        for row in rows
+    ]
+
+
+def hardware_page(slug: str, viewer: Any, now: datetime) -> HardwarePage | None:
+    hardware = Hardware.objects.filter(slug=slug).first()
+    if hardware is None:
+        return None
+    places = (
+        Cell.objects.filter(hardware=hardware, suite__kind="accuracy", suite__is_current=True, metric="accuracy")
+        .values_list("suite__name", "suite__title", "context_length")
+        .annotate(Count("pk"))
+        .order_by("suite__name", "context_length")
+    )
+    return HardwarePage(
+        hardware=hardware,
+        facts=_facts(hardware),
+        pools=tuple(pool_lines(Pool.objects.filter(hardware=hardware), viewer, now)),
+        places=tuple(
+            (title, length_label(n), f"{reverse('board', args=[name])}?hardware={slug}&length={n}", count)
+            for name, title, n, count in places
+        ),
+    )
+
+
+def pool_lines(pools: Any, viewer: Any, now: datetime) -> list[PoolLine]:
+    """Pools with their nodes and queues. Three statements."""
+    rows = list(pools.select_related("owner", "hardware").prefetch_related("nodes__owner"))
+    queues: dict[tuple[int, str], int] = Counter()
+    for pool_id, state, count in (
+        Run.objects.filter(Q(state=Run.State.QUEUED) | Q(state__in=Run.HELD), pool__in=rows)
+        .values_list("pool", "state")
+        .annotate(Count("pk"))
+        .order_by()
+    ):
+        queues[pool_id, "queued" if state == Run.State.QUEUED else "held"] += count
+    lines = []
+    for pool in rows:
+        nodes = tuple(_node_line(node, now) for node in pool.nodes.all())
+        lines.append(
+            PoolLine(
+                pool=pool,
+                owner=pool.owner.username if pool.owner else "Longboard" if pool.is_first_party else "",
+                nodes=nodes,
+                alive=sum(node.is_alive for node in nodes),
+                queued=queues[pool.pk, "queued"],
+                held=queues[pool.pk, "held"],
+                may_enrol=viewer.is_authenticated and (viewer.is_staff or viewer.pk == pool.owner_id),
+            )
+        )
+    return lines
+
+
+def _node_line(node: Node, now: datetime) -> NodeLine:
+    report = node.report
+    return NodeLine(
+        name=node.name,
+        state=node.get_state_display(),
+        is_alive=node.state != Node.State.REVOKED and node.is_alive(now),
+        seen=ago_text(node.last_seen_at, now) if node.last_seen_at else "never",
+        device=f"{report.get('cpu') or report.get('device', '')}, {report.get('cores', '?')} cores",
+        owner=node.owner.username if node.owner else "",
+    )
+
+
+def _facts(hardware: Hardware) -> tuple[tuple[str, str], ...]:
+    facts = (
+        ("Kind", hardware.get_kind_display()),
+        ("Memory", bytes_text(hardware.memory_bytes)),
+        ("Peak, dense bf16", f"{count_text(hardware.peak_flops)} FLOP/s" if hardware.peak_flops else ""),
+        (
+            "Memory bandwidth",
+            f"{bytes_text(hardware.bandwidth_bytes_per_s)}/s" if hardware.bandwidth_bytes_per_s else "",
+        ),
+    )
+    return tuple((name, value) for name, value in facts if value)

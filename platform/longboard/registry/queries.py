@@ -1,0 +1,341 @@
+"""Reads of models and suites, ready for templates."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Count, Q
+from django.urls import reverse
+
+from longboard.boards import figures
+from longboard.boards.figures import LengthSeries, Mark, mark_of
+from longboard.boards.models import Cell
+from longboard.quantities import Quantity, count_text, length_label, quantity
+from longboard.registry.models import Model, Suite, System
+from longboard.results.models import Measurement
+from longboard_tasks.catalogue import METRICS, MetricInfo, SuiteInfo, TaskInfo
+from longboard_tasks.intervals import wilson
+
+
+def suite_info(suite: Suite) -> SuiteInfo:
+    """The suite as the catalogue had it when this version was current: read back from the row, so old ones stay true."""
+    stored = suite.definition
+    known = {name: stored[name] for name in SuiteInfo.__dataclass_fields__ if name in stored}
+    tasks = tuple(TaskInfo(**{**task, "metrics": tuple(task["metrics"])}) for task in stored["tasks"])
+    return SuiteInfo(**{**known, "tasks": tasks})
+
+
+# --- Models ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLine:
+    url: str
+    slug: str
+    title: str
+    family: str
+    parameters: str
+    positions: str
+    licence: str
+    systems: int
+    numbers: int
+
+
+def model_lines(search: str = "") -> list[ModelLine]:
+    """Every registered model that matches; one statement."""
+    rows = Model.objects.annotate(
+        system_count=Count("systems", distinct=True), cell_count=Count("systems__cells", distinct=True)
+    )
+    if search:
+        rows = rows.filter(
+            Q(title__icontains=search)
+            | Q(slug__icontains=search)
+            | Q(family__icontains=search)
+            | Q(ref__icontains=search)
+        )
+    return [
+        ModelLine(
+            url=reverse("model", args=[row.slug]),
+            slug=row.slug,
+            title=row.title,
+            family=row.family,
+            parameters=count_text(row.parameters) if row.parameters else "",
+            positions=position_text(row.max_positions),
+            licence=row.licence,
+            systems=row.system_count,
+            numbers=row.cell_count,
+        )
+        for row in rows.order_by("title", "slug")
+    ]
+
+
+def position_text(positions: int | None) -> str:
+    return "no limit stated" if positions is None else f"up to {length_label(positions)}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChartSystem:
+    label: str
+    mark: Mark
+    cells: tuple[tuple[str, Quantity | None, str], ...]  # (length, number, its run's address)
+
+
+@dataclass(frozen=True, slots=True)
+class HeatCell:
+    text: str
+    detail: str
+    url: str
+    heat: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    lengths: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[HeatCell | None, ...]], ...]  # by depth
+
+
+@dataclass(frozen=True, slots=True)
+class EfficiencyLine:
+    system: str
+    mark: Mark
+    length: str
+    cells: tuple[tuple[Quantity | None, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    value: str
+    text: str
+    selected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPage:
+    model: Model
+    facts: tuple[tuple[str, str], ...]
+    hardware: tuple[Option, ...]
+    systems: tuple[Option, ...]
+    suites: tuple[Option, ...]
+    hardware_title: str
+    metric: MetricInfo
+    suite_title: str
+    lengths: tuple[str, ...]
+    chart_title: str
+    chart_wide: dict[str, Any]
+    chart_narrow: dict[str, Any]
+    chart_rows: tuple[ChartSystem, ...]
+    heat_system: str
+    heat: HeatMap | None
+    efficiency_metrics: tuple[MetricInfo, ...]
+    efficiency: tuple[EfficiencyLine, ...]
+
+
+def model_page(slug: str, query: Mapping[str, Any]) -> ModelPage | None:
+    """A model with all its Systems on one hardware. Four statements."""
+    model = Model.objects.filter(slug=slug).select_related("owner").first()
+    if model is None:
+        return None
+    systems = {s.pk: s for s in model.systems.select_related("model", "method")}
+    cells = list(Cell.objects.filter(system__in=systems).select_related("suite", "hardware"))
+    hardware = {c.hardware.slug: c.hardware for c in sorted(cells, key=lambda c: c.hardware.slug)}
+    chosen_hw = hardware.get(query.get("hardware", "")) or next(iter(hardware.values()), None)
+    here = [c for c in cells if chosen_hw and c.hardware_id == chosen_hw.pk]
+    accuracy = [c for c in here if c.suite.kind == "accuracy" and c.metric == suite_info(c.suite).headline_metric]
+    suites = {c.suite.label: c.suite for c in sorted(accuracy, key=lambda c: c.suite.label)}
+    suite = suites.get(query.get("suite", "")) or next(iter(suites.values()), None)
+    shown = [c for c in accuracy if suite and c.suite_id == suite.pk]
+    metric = METRICS[suite_info(suite).headline_metric] if suite else METRICS["accuracy"]
+    lengths = sorted({c.context_length for c in shown})
+    with_heat = {s.slug: s for s in systems.values() if any(c.system_id == s.pk for c in shown)}
+    heat_system = with_heat.get(query.get("system", "")) or next(iter(with_heat.values()), None)
+    series = _series(shown, systems)
+    efficiency = [c for c in here if c.suite.kind == "efficiency"]
+    metrics = tuple(METRICS[m] for m in METRICS if any(c.metric == m for c in efficiency))
+    return ModelPage(
+        model=model,
+        facts=_facts(model),
+        hardware=tuple(Option(s, h.title, h == chosen_hw) for s, h in hardware.items()),
+        systems=tuple(Option(s.slug, s.label, s == heat_system) for s in with_heat.values()),
+        suites=tuple(Option(label, s.title, s == suite) for label, s in suites.items()),
+        hardware_title=chosen_hw.title if chosen_hw else "",
+        metric=metric,
+        suite_title=suite.title if suite else "",
+        lengths=tuple(length_label(n) for n in lengths),
+        chart_title=_chart_title(series, metric),
+        chart_wide=figures.draw_lengths(series, gain=metric),
+        chart_narrow=figures.draw_lengths(series, gain=metric, size=figures.NARROW),
+        chart_rows=_chart_rows(shown, systems, lengths),
+        heat_system=heat_system.label if heat_system else "",
+        heat=_heat_map(heat_system, chosen_hw.pk, suite.pk) if heat_system and chosen_hw and suite else None,
+        efficiency_metrics=metrics,
+        efficiency=_efficiency(efficiency, systems, metrics),
+    )
+
+
+def _facts(model: Model) -> tuple[tuple[str, str], ...]:
+    facts = (
+        ("Source", f"{model.get_source_display()}: {model.ref}"),
+        ("Revision", model.revision),
+        ("Family", model.family),
+        ("Architecture", model.architecture),
+        ("Parameters", f"{model.parameters:,}" if model.parameters else ""),
+        ("Trained to", f"{model.trained_length:,} tokens" if model.trained_length else ""),
+        ("Positions", f"{model.max_positions:,}" if model.max_positions else "no limit stated"),
+        ("Licence", model.licence),
+        ("Registered by", model.owner.username if model.owner else ""),
+    )
+    return tuple((name, value) for name, value in facts if value)
+
+
+def _quantity(cell: Cell) -> Quantity:
+    return quantity(cell.value, cell.ci_low, cell.ci_high, n=cell.n, unit=cell.unit)
+
+
+def _series(cells: Iterable[Cell], systems: Mapping[int, System]) -> list[LengthSeries]:
+    points: dict[int, list[tuple[int, Quantity]]] = defaultdict(list)
+    for cell in sorted(cells, key=lambda c: c.context_length):
+        points[cell.system_id].append((cell.context_length, _quantity(cell)))
+    return [LengthSeries(pk, systems[pk].label, tuple(points[pk])) for pk in sorted(points)]
+
+
+def _chart_title(series: list[LengthSeries], metric: MetricInfo) -> str:
+    """Where the best System starts to fall, in a sentence."""
+    if not series:
+        return "No accuracy has been measured yet"
+    best = max(series, key=lambda s: max(q.number for _, q in s.points))
+    length, top = max(best.points, key=lambda point: (point[1].number, point[0]))
+    longest, last = best.points[-1]
+    if last.high < top.low:
+        return f"{metric.title} falls from {top.text} at {length_label(length)} to {last.text} at {length_label(longest)} tokens"
+    return f"{metric.title} is {top.text} at {length_label(length)} tokens, and {last.text} at the longest measured"
+
+
+def _chart_rows(cells: Iterable[Cell], systems: Mapping[int, System], lengths: list[int]) -> tuple[ChartSystem, ...]:
+    found = {(c.system_id, c.context_length): c for c in cells}
+    return tuple(
+        ChartSystem(
+            label=systems[pk].label,
+            mark=mark_of(pk),
+            cells=tuple(
+                (length_label(n), _quantity(c), reverse("run", args=[c.last_run_id]))
+                if (c := found.get((pk, n)))
+                else (length_label(n), None, "")
+                for n in lengths
+            ),
+        )
+        for pk in sorted({pk for pk, _ in found})
+    )
+
+
+def _heat_map(system: System, hardware_id: int, suite_id: int) -> HeatMap | None:
+    """Depth x length, pooled over the accepted Runs; each cell leads to the samples of the latest of them."""
+    rows = (
+        Measurement.objects.filter(
+            system=system, hardware=hardware_id, suite=suite_id, metric__endswith="_by_depth", depth__isnull=False
+        )
+        .order_by("pk")
+        .values_list("context_length", "depth", "value", "n", "run_id")
+    )
+    right: dict[tuple[float, int], float] = defaultdict(float)
+    asked: dict[tuple[float, int], int] = defaultdict(int)
+    latest: dict[tuple[float, int], UUID] = {}
+    for length, depth, value, n, run_id in rows:
+        where = depth or 0.0, length
+        right[where] += value * n
+        asked[where] += n
+        latest[where] = run_id
+    if not asked:
+        return None
+    lengths = sorted({length for _, length in asked})
+
+    def cell(depth: float, length: int) -> HeatCell | None:
+        n = asked.get((depth, length))
+        if not n:
+            return None
+        share = min(1.0, right[depth, length] / n)
+        run_url = reverse("run", args=[latest[depth, length]])
+        return HeatCell(
+            text=f"{share:.2f}",
+            detail=str(quantity(share, *wilson(share, n), n=n, unit="share")),
+            url=f"{run_url}?depth={depth:g}#samples",
+            heat=f"h{min(9, int(share * 10))}",
+        )
+
+    depths = sorted({depth for depth, _ in asked})
+    return HeatMap(
+        lengths=tuple(length_label(n) for n in lengths),
+        rows=tuple((f"{depth:.0%}", tuple(cell(depth, n) for n in lengths)) for depth in depths),
+    )
+
+
+def _efficiency(
+    cells: Iterable[Cell], systems: Mapping[int, System], metrics: tuple[MetricInfo, ...]
+) -> tuple[EfficiencyLine, ...]:
+    found = {(c.system_id, c.context_length, c.metric): c for c in cells}
+    return tuple(
+        EfficiencyLine(
+            system=systems[pk].label,
+            mark=mark_of(pk),
+            length=length_label(length),
+            cells=tuple(
+                (_quantity(c), reverse("run", args=[c.last_run_id]))
+                if (c := found.get((pk, length, m.name)))
+                else (None, "")
+                for m in metrics
+            ),
+        )
+        for pk, length in sorted({(pk, length) for pk, length, _ in found})
+    )
+
+
+# --- Suites ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SuitePage:
+    suite: Suite
+    info: SuiteInfo
+    tasks: tuple[tuple[TaskInfo, tuple[MetricInfo, ...]], ...]
+    board_url: str
+    versions: tuple[Suite, ...]
+    places: tuple[tuple[str, str, int, str], ...]  # hardware, length, Systems with a number, board's address
+
+
+def suite_lines() -> list[SuitePage]:
+    return [_suite_page(suite, (), ()) for suite in Suite.objects.filter(is_current=True).order_by("kind", "name")]
+
+
+def suite_page(name: str) -> SuitePage | None:
+    """A suite by its name (current version) or name@version. Two statements."""
+    versions = [s for s in Suite.objects.all() if name in (s.name, s.label)]
+    suite = next((s for s in versions if s.is_current), versions[0] if versions else None)
+    if suite is None:
+        return None
+    headline = suite_info(suite).headline_metric
+    places = (
+        Cell.objects.filter(suite=suite, metric=headline)
+        .values_list("hardware__title", "context_length", "hardware__slug")
+        .annotate(Count("pk"))
+        .order_by("hardware__title", "context_length")
+    )
+    return _suite_page(suite, tuple(versions), tuple(places))
+
+
+def _suite_page(suite: Suite, versions: tuple[Suite, ...], places: tuple[Any, ...]) -> SuitePage:
+    info = suite_info(suite)
+    board = reverse("board", args=[suite.name if suite.is_current else suite.label]) if suite.kind == "accuracy" else ""
+    return SuitePage(
+        suite=suite,
+        info=info,
+        tasks=tuple((task, tuple(METRICS[m] for m in task.metrics if m in METRICS)) for task in info.tasks),
+        board_url=board,
+        versions=versions,
+        places=tuple(
+            (title, length_label(length), count, f"{board}?hardware={slug}&length={length}" if board else "")
+            for title, length, slug, count in places
+        ),
+    )

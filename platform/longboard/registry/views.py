@@ -1,0 +1,57 @@
+"""Model and suite pages."""
+
+from __future__ import annotations
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_safe
+
+from longboard.errors import LongboardError
+from longboard.form_errors import show_on
+from longboard.registry import queries, services
+from longboard.registry.forms import HubModelForm
+from longboard.submissions.models import Run
+from longboard.submissions.queries import latest_runs
+
+
+@require_safe
+def models(request: HttpRequest) -> HttpResponse:
+    search = request.GET.get("search", "").replace("\x00", "").strip()[:80]
+    return render(request, "registry/models.html", {"models": queries.model_lines(search), "search": search})
+
+
+@require_safe
+def model(request: HttpRequest, slug: str) -> HttpResponse:
+    page = queries.model_page(slug, request.GET)
+    if page is None:
+        raise Http404(f'There is no model "{slug}". The models page lists those that there are.')
+    runs = latest_runs(Run.objects.filter(system__model=page.model), timezone.now(), most=15)
+    return render(request, "registry/model.html", {"page": page, "runs": runs})
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def register_model(request: HttpRequest) -> HttpResponse:
+    form = HubModelForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            row = services.register_hub_model(owner=request.user, **form.cleaned_data)  # type: ignore[arg-type]
+            return redirect("model", row.slug)
+        except LongboardError as error:
+            show_on(form, error)
+    return render(request, "registry/register_model.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@require_safe
+def suites(request: HttpRequest) -> HttpResponse:
+    return render(request, "registry/suites.html", {"suites": queries.suite_lines()})
+
+
+@require_safe
+def suite(request: HttpRequest, name: str) -> HttpResponse:
+    page = queries.suite_page(name)
+    if page is None:
+        raise Http404(f'There is no suite "{name[:60]}". The suites page lists those that there are.')
+    return render(request, "registry/suite.html", {"page": page})

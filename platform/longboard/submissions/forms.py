@@ -1,0 +1,97 @@
+"""The submission form: the same request class as the API, filled in by hand."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django import forms
+
+from longboard.fleet.models import Pool
+from longboard.quantities import length_label
+from longboard.registry.models import Method, Model, Suite
+from longboard.registry.queries import position_text
+from longboard.submissions.requests import SubmissionRequest
+from longboard_tasks.contract import MAX_SAMPLES
+
+LENGTHS = tuple(2**power for power in range(9, 21))  # 512 to 1M tokens
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+class SubmissionForm(forms.Form):
+    model = forms.ChoiceField(help_text="Its position limit is the longest context that it can be asked for.")
+    method = forms.ChoiceField(initial="none", required=False)
+    budget = forms.FloatField(
+        initial=1.0,
+        min_value=0.0,
+        max_value=1.0,
+        required=False,
+        help_text="Share of the cache's bytes that the method keeps. Leave 1 for the full cache.",
+    )
+    dtype = forms.ChoiceField(label="Precision", choices=[(d, d) for d in DTYPES], initial="float32", required=False)
+    suites = forms.MultipleChoiceField(
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": "Choose at least one suite."},
+        help_text="A front needs both: an accuracy suite and efficiency.",
+    )
+    context_lengths = forms.TypedMultipleChoiceField(
+        label="Context lengths",
+        coerce=int,
+        choices=[(n, length_label(n)) for n in LENGTHS],
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": "Choose at least one context length."},
+        help_text="Tokens of the whole prompt. Each length is a run of its own.",
+    )
+    pools = forms.MultipleChoiceField(
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": "Choose at least one pool."},
+        help_text="Where it runs.",
+    )
+    samples = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=MAX_SAMPLES,
+        help_text="Prompts for each task and length. Left out: the suite's own number. 100 give about ± 0.08.",
+    )
+    seed = forms.IntegerField(initial=0, min_value=0, max_value=2**63 - 1, required=False)
+    note = forms.CharField(max_length=300, required=False, help_text="Shown on the submission's page.")
+    # Made with the page, so that pressing the button twice makes one submission.
+    idempotency_key = forms.CharField(max_length=100, required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, user: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["idempotency_key"].initial = uuid.uuid4().hex
+        models = Model.objects.order_by("title")
+        self._choices("model", [(m.slug, f"{m.title} ({m.slug}), {position_text(m.max_positions)}") for m in models])
+        self._choices("method", [(m.name, m.title) for m in Method.objects.all()] or [("none", "Full cache")])
+        self._choices(
+            "suites",
+            [(s.name, f"{s.title} ({s.label})") for s in Suite.objects.filter(is_current=True).order_by("kind")],
+        )
+        self._choices("pools", [(p.slug, f"{p.title} ({p.slug})") for p in usable_pools(user)])
+
+    def _choices(self, name: str, choices: list[tuple[str, str]]) -> None:
+        self.fields[name].choices = choices  # type: ignore[attr-defined]
+
+    def as_request(self) -> SubmissionRequest:
+        """Raises pydantic's ValidationError for what the contract refuses."""
+        given = self.cleaned_data
+        return SubmissionRequest(
+            model=given["model"],
+            method=given["method"] or "none",
+            budget=1.0 if given["budget"] is None else given["budget"],
+            dtype=given["dtype"] or "float32",
+            suites=tuple(given["suites"]),
+            context_lengths=tuple(given["context_lengths"]),
+            pools=tuple(given["pools"]),
+            samples=given["samples"],
+            seed=given["seed"] or 0,
+            note=given["note"],
+            idempotency_key=given["idempotency_key"],
+        )
+
+
+def usable_pools(user: Any) -> list[Pool]:
+    """Pools that take this person's runs."""
+    pools = Pool.objects.select_related("hardware")
+    return [p for p in pools if p.accepts_public_runs or user.is_staff or p.owner_id == user.pk]
