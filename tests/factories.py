@@ -20,7 +20,7 @@ from longboard_tasks.contract import sha256
 from longboard_tasks.intervals import wilson
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
-PASSWORD = "correct-horse-battery"  # noqa: S105  (of made-up people)
+PASSWORD = "correct-horse-battery"
 _numbers = itertools.count(1)
 
 
@@ -125,7 +125,7 @@ def make_run(submission: Submission | None = None, **fields: Any) -> Run:
 def make_attempt(run: Run, node: Node | None = None, **fields: Any) -> Attempt:
     number = run.attempts.count() + 1
     defaults: dict[str, Any] = {
-        "node": node or make_node(run.pool),
+        "node": node or run.pool.nodes.first() or make_node(run.pool),
         "number": number,
         "fence": number,
         "leased_at": NOW,

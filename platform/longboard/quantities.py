@@ -1,4 +1,4 @@
-"""Numbers as people read them: digits follow the uncertainty, units stay the same down a column.
+"""Numbers as people read them: digits follow the uncertainty, bytes take the binary prefix that fits.
 
 Pages and exports for people share this; templates do no arithmetic.
 """
@@ -74,6 +74,10 @@ def length_label(tokens: int) -> str:
     if tokens >= 2**10 and tokens % 2**10 == 0:
         return f"{tokens // 2**10}K"
     return f"{tokens:,}"
+
+
+def percent_text(share: float) -> str:
+    return f"{100 * share:.3g} %"
 
 
 def bytes_text(size: float) -> str:

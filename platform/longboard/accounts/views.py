@@ -26,7 +26,7 @@ from longboard.submissions.queries import submissions_of
 def sign_up(request: HttpRequest) -> HttpResponse:
     if request.user.is_authenticated:
         return redirect("profile")
-    form = SignUpForm(request.POST or None)
+    form = SignUpForm(request.POST or None, label_suffix="")
     if request.method == "POST" and form.is_valid():
         login(request, form.save())
         return redirect("profile")
@@ -47,11 +47,11 @@ def profile(request: HttpRequest) -> HttpResponse:
 def tokens(request: HttpRequest) -> HttpResponse:
     """The list, and a new token: its secret is in this answer and nowhere else, so no redirect follows."""
     user, now, secret = _signed_in(request), timezone.now(), ""
-    form = TokenForm(request.POST or None)
+    form = TokenForm(request.POST or None, label_suffix="")
     if request.method == "POST" and form.is_valid():
         try:
             _, secret = services.make_token(user=user, now=now, **form.cleaned_data)
-            form = TokenForm()
+            form = TokenForm(label_suffix="")
         except LongboardError as error:
             show_on(form, error)
     rows = [(token, token.is_live(now)) for token in user.api_tokens.all()]

@@ -25,7 +25,6 @@ SHAPES = {
     "triangle": "M0 -7L6.8 5.2H-6.8z",
     "wedge": "M0 7L6.8 -5.2H-6.8z",
 }
-MAX_LABELS = 12
 SURE, MAYBE = 0.9, 0.1  # of being on the front: drawn solid, hollow, or dimmed
 
 
@@ -72,14 +71,15 @@ class Size:
     top: float = 14
     bottom: float = 50
     font: float = 13
+    labels: int = 12  # points with a name beside them
 
     @property
     def frame(self) -> Box:
         return Box(self.left, self.top, self.width - self.right, self.height - self.bottom)
 
 
-WIDE = Size("wide", 760, 430)
-NARROW = Size("narrow", 340, 400, left=44, right=10, font=14)
+WIDE = Size("wide", 860, 430)
+NARROW = Size("narrow", 340, 400, left=44, right=10, font=14, labels=6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +147,9 @@ def draw_front(
             {"at": _px(x(tick)), "text": _tick(tick), "y": _px(frame.bottom + 18)}
             for tick in x.ticks(5 if size is NARROW else 8)
         ],
-        "y_ticks": [
-            {"at": _px(y(tick)), "text": _tick(tick), "x": _px(frame.left - 8), "text_y": _px(y(tick) + 4.5)}
-            for tick in y.ticks(6)
-        ],
+        "y_ticks": _y_ticks(y, frame),
         "steps": _path(steps),
-        "area": _area(steps, frame, cost.higher_is_better),
+        "area": _area(steps, frame),
         "points": _drawn_points(spots, x, y, unit, steps, size),
     }
 
@@ -167,7 +164,7 @@ def _drawn_points(
 ) -> list[dict[str, Any]]:
     # The front's Systems are named first, then the most accurate of the rest.
     order = sorted(range(len(spots)), key=lambda i: (not spots[i][0].on_front, -spots[i][0].gain.number))
-    named = order[:MAX_LABELS]
+    named = order[: size.labels]
     whiskers = [_whiskers(p, sx, sy, x, y, unit) for p, sx, sy in spots]
     texts = {i: _shortened(spots[i][0].label, 22 if size is NARROW else 34) for i in named}
     boxes = place(
@@ -207,13 +204,14 @@ def _steps(front: list[tuple[float, float]], frame: Box, more_is_better: bool) -
     if not front:
         return []
     walk = sorted(front, key=lambda spot: (-spot[0] if more_is_better else spot[0], -spot[1]))
-    corners = [(walk[0][0], frame.bottom), walk[0]]
+    corners = [walk[0]]
     for sx, sy in walk[1:]:
         corners += [(sx, corners[-1][1]), (sx, sy)]
     return [*corners, (frame.left if more_is_better else frame.right, corners[-1][1])]
 
 
-def _area(steps: Sequence[tuple[float, float]], frame: Box, more_is_better: bool) -> str:
+def _area(steps: Sequence[tuple[float, float]], frame: Box) -> str:
+    """What the front dominates."""
     if not steps:
         return ""
     return f"{_path(steps)}V{_px(frame.bottom)}H{_px(steps[0][0])}z"
@@ -257,9 +255,14 @@ def _cost_scale(points: Sequence[FrontPoint], frame: Box, unit: float) -> Scale:
 def _label(text: str, box: Box, x: float, y: float, font: float) -> dict[str, Any]:
     edge_x, edge_y = min(max(x, box.left), box.right), min(max(y, box.top), box.bottom)
     far = math.hypot(edge_x - x, edge_y - y) > 22
+    # Boxes are wider than most text: it keeps to the side of its mark.
+    side, at = ("end", box.right) if box.right <= x else ("start", box.left)
+    if box.left < x < box.right:
+        side, at = "middle", (box.left + box.right) / 2
     return {
         "text": text,
-        "x": _px(box.left),
+        "anchor": side,
+        "x": _px(at),
         "y": _px(box.top + font),
         "box": box,
         "leader": {"x1": _px(x), "y1": _px(y), "x2": _px(edge_x), "y2": _px(edge_y)} if far else None,
@@ -291,10 +294,7 @@ def draw_lengths(series: Sequence[LengthSeries], *, gain: MetricInfo, size: Size
             {"at": _px(x(n)), "text": length_label(n), "y": _px(frame.bottom + 18)}
             for n in lengths[:: 2 if len(lengths) > (6 if size is NARROW else 12) else 1]
         ],
-        "y_ticks": [
-            {"at": _px(y(tick)), "text": _tick(tick), "x": _px(frame.left - 8), "text_y": _px(y(tick) + 4.5)}
-            for tick in y.ticks(6)
-        ],
+        "y_ticks": _y_ticks(y, frame),
         "series": [
             {
                 "name": s.label,
@@ -345,6 +345,15 @@ def _text_width(text: str, font: float) -> float:
 
 def _tick(value: float) -> str:
     return f"{value:,.0f}" if value >= 1_000 else f"{value:g}"
+
+
+def _y_ticks(y: Scale, frame: Box) -> list[dict[str, str]]:
+    ticks = y.ticks(6)
+    decimals = max(len(f"{tick:g}".partition(".")[2]) for tick in ticks)
+    return [
+        {"at": _px(y(tick)), "text": f"{tick:.{decimals}f}", "x": _px(frame.left - 8), "text_y": _px(y(tick) + 4.5)}
+        for tick in ticks
+    ]
 
 
 def _px(value: float) -> str:

@@ -8,14 +8,14 @@ from longboard.boards.figures import FrontPoint
 from longboard.quantities import length_label
 from longboard_tasks.catalogue import MetricInfo
 
-# What the cheapest System is called: "fastest to its first token", not "lowest ttft_ms".
+# How the cheapest System is praised: alone, and against the most accurate one.
 CHEAPEST = {
-    "ttft_ms": "is fastest to its first token",
-    "tpot_ms": "is fastest for each token after that",
-    "peak_memory_bytes": "needs least memory",
-    "cache_bytes": "keeps the smallest cache",
-    "decode_tokens_per_s": "decodes fastest",
-    "prefill_tokens_per_s": "reads its prompt fastest",
+    "ttft_ms": ("has the shortest time to first token", "reaches its first token {}× sooner"),
+    "tpot_ms": ("has the shortest time per output token", "takes {}× less time per output token"),
+    "peak_memory_bytes": ("needs least memory", "needs {}× less memory"),
+    "cache_bytes": ("keeps the smallest cache", "keeps a {}× smaller cache"),
+    "decode_tokens_per_s": ("decodes fastest", "decodes {}× faster"),
+    "prefill_tokens_per_s": ("reads its prompt fastest", "reads its prompt {}× faster"),
 }
 COST_NOUN = {
     "ttft_ms": "time to first token",
@@ -36,28 +36,28 @@ def takeaway(points: Sequence[FrontPoint], *, metric: MetricInfo, cost: MetricIn
     if len(points) == 1:
         return f"{where}, {best.label} is the only system measured: {best.gain.text} for {best.cost.value}"
     tied = [p for p in points if p is not best and p.gain.high >= best.gain.low]
+    lead = f"{where}, {best.label} is most accurate, {best.gain.text}{_doubt(tied)}"
+    alone, against = CHEAPEST[cost.name]
     if best is cheap:
-        lead = (
-            f"{where}, {best.label} is most accurate ({best.gain.text}) and {CHEAPEST[cost.name]} ({best.cost.value})"
-        )
-        return lead + _doubt(tied)
-    lead = f"{where}, {best.label} is most accurate ({best.gain.text}){_doubt(tied)}"
-    return f"{lead}; {cheap.label} {CHEAPEST[cost.name]}{_ratio(best, cheap, cost)}, at {cheap.gain.text}"
+        return f"{lead}, and {alone}, {best.cost.value}"
+    ratio = _ratio(best, cheap)
+    return f"{lead}; {cheap.label} {against.format(ratio) if ratio else alone}, at {cheap.gain.text}"
 
 
 def _doubt(tied: Sequence[FrontPoint]) -> str:
+    """Who may be as good: the interval of the best does not tell them apart."""
     if not tied:
         return ""
-    who = tied[0].label if len(tied) == 1 else f"{len(tied)} others"
-    return f", but not surely more than {who}"
+    who = f"{tied[0].label} may" if len(tied) == 1 else f"{len(tied)} others may"
+    return f", though {who} equal it"
 
 
-def _ratio(best: FrontPoint, cheap: FrontPoint, cost: MetricInfo) -> str:
-    more, less = sorted((best.cost.number, cheap.cost.number), reverse=True)
+def _ratio(best: FrontPoint, cheap: FrontPoint) -> str:
+    """How many times cheaper; empty where that would say little."""
+    less, more = sorted((best.cost.number, cheap.cost.number))
     if less <= 0 or more / less < 1.05:
         return ""
-    ratio = more / less
-    return f" ({ratio:.1f}×)" if ratio < 10 else f" ({ratio:,.0f}×)"
+    return f"{more / less:.1f}" if more / less < 10 else f"{more / less:,.0f}"
 
 
 def _loss(point: FrontPoint, cost: MetricInfo) -> float:

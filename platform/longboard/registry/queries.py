@@ -14,7 +14,7 @@ from django.urls import reverse
 from longboard.boards import figures
 from longboard.boards.figures import LengthSeries, Mark, mark_of
 from longboard.boards.models import Cell
-from longboard.quantities import Quantity, count_text, length_label, quantity
+from longboard.quantities import Quantity, count_text, length_label, percent_text, quantity
 from longboard.registry.models import Model, Suite, System
 from longboard.results.models import Measurement
 from longboard_tasks.catalogue import METRICS, MetricInfo, SuiteInfo, TaskInfo
@@ -258,9 +258,10 @@ def _heat_map(system: System, hardware_id: int, suite_id: int) -> HeatMap | None
             return None
         share = min(1.0, right[depth, length] / n)
         run_url = reverse("run", args=[latest[depth, length]])
+        number = quantity(share, *wilson(share, n), n=n, unit="share")
         return HeatCell(
-            text=f"{share:.2f}",
-            detail=str(quantity(share, *wilson(share, n), n=n, unit="share")),
+            text=number.value,
+            detail=f"{number.interval} n={n}",
             url=f"{run_url}?depth={depth:g}#samples",
             heat=f"h{min(9, int(share * 10))}",
         )
@@ -268,7 +269,7 @@ def _heat_map(system: System, hardware_id: int, suite_id: int) -> HeatMap | None
     depths = sorted({depth for depth, _ in asked})
     return HeatMap(
         lengths=tuple(length_label(n) for n in lengths),
-        rows=tuple((f"{depth:.0%}", tuple(cell(depth, n) for n in lengths)) for depth in depths),
+        rows=tuple((percent_text(depth), tuple(cell(depth, n) for n in lengths)) for depth in depths),
     )
 
 

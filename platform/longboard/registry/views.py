@@ -34,7 +34,7 @@ def model(request: HttpRequest, slug: str) -> HttpResponse:
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def register_model(request: HttpRequest) -> HttpResponse:
-    form = HubModelForm(request.POST or None)
+    form = HubModelForm(request.POST or None, label_suffix="")
     if request.method == "POST" and form.is_valid():
         try:
             row = services.register_hub_model(owner=request.user, **form.cleaned_data)  # type: ignore[arg-type]

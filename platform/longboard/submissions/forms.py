@@ -59,7 +59,7 @@ class SubmissionForm(forms.Form):
     idempotency_key = forms.CharField(max_length=100, required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, user: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **({"label_suffix": ""} | kwargs))
         self.fields["idempotency_key"].initial = uuid.uuid4().hex
         models = Model.objects.order_by("title")
         self._choices("model", [(m.slug, f"{m.title} ({m.slug}), {position_text(m.max_positions)}") for m in models])
@@ -68,7 +68,11 @@ class SubmissionForm(forms.Form):
             "suites",
             [(s.name, f"{s.title} ({s.label})") for s in Suite.objects.filter(is_current=True).order_by("kind")],
         )
-        self._choices("pools", [(p.slug, f"{p.title} ({p.slug})") for p in usable_pools(user)])
+        pools = usable_pools(user)
+        self._choices("pools", [(p.slug, f"{p.title} ({p.slug}), {p.hardware.title}") for p in pools])
+        # What most people want: a point on the front, from the only pool there is.
+        self.fields["suites"].initial = [name for name, _ in self.fields["suites"].choices]  # type: ignore[attr-defined]
+        self.fields["pools"].initial = [pools[0].slug] if len(pools) == 1 else []
 
     def _choices(self, name: str, choices: list[tuple[str, str]]) -> None:
         self.fields[name].choices = choices  # type: ignore[attr-defined]

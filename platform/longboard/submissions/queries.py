@@ -14,7 +14,7 @@ from django.db.models import Q, QuerySet
 from django.urls import reverse
 
 from longboard.accounts.models import User
-from longboard.quantities import Quantity, ago_text, count_text, duration_text, length_label, quantity
+from longboard.quantities import Quantity, ago_text, count_text, duration_text, length_label, percent_text, quantity
 from longboard.results.models import Bundle, Measurement, Sample
 from longboard.submissions.models import Attempt, Run, Submission
 from longboard_tasks.catalogue import METRICS
@@ -34,14 +34,14 @@ FAILURE_WORDS = {
     "disk_full": "disk full",
 }
 WHO_CAN_ACT = {
-    "bad_input": "Its author can: change the request and submit again.",
-    "oom": "Its author can: choose a shorter context, a smaller budget, or a pool with more memory.",
-    "timeout": "Its author can: ask for fewer samples or a shorter context, or choose a faster pool.",
-    "model_error": "Its author can: the model itself failed on this input; see the last log lines.",
-    "node_error": "The node's owner can: the machine or its software failed. Then run it again.",
-    "lost": "The node's owner can: the machine stopped answering. Then run it again.",
-    "disk_full": "The node's owner can: free some disk space there. Then run it again.",
-    "cancelled": "Its author can: run it again.",
+    "bad_input": "its author. Change the request and submit again.",
+    "oom": "its author. Choose a shorter context, a smaller budget, or a pool with more memory.",
+    "timeout": "its author. Ask for fewer samples or a shorter context, or choose a faster pool.",
+    "model_error": "its author. The model itself failed on this input: see the last log lines.",
+    "node_error": "the node's owner. The machine or its software failed; afterwards, run it again.",
+    "lost": "the node's owner. The machine stopped answering; afterwards, run it again.",
+    "disk_full": "the node's owner. Free some disk space there; afterwards, run it again.",
+    "cancelled": "its author. Run it again whenever it suits.",
 }
 
 
@@ -334,7 +334,7 @@ def _measurement_line(row: Measurement) -> MeasurementLine:
     return MeasurementLine(
         task=row.task,
         metric=METRICS[row.metric].title if row.metric in METRICS else row.metric,
-        depth="" if row.depth is None else f"{row.depth:.0%}",
+        depth="" if row.depth is None else percent_text(row.depth),
         quantity=quantity(row.value, row.ci_low, row.ci_high, n=row.n, unit=row.unit),
         trust=row.trust,
     )
@@ -405,7 +405,7 @@ def sample_page(run: Run, *, after: str, depth: str, only: str) -> SamplePage:
         samples=tuple(_sample_line(s) for s in page[:SAMPLES_PER_PAGE]),
         depths=(
             (("all depths", url(depth="", only=only), chosen is None),)
-            + tuple((f"{d:.0%}", url(depth=f"{d:g}", only=only), d == chosen) for d in depths)
+            + tuple((percent_text(d), url(depth=f"{d:g}", only=only), d == chosen) for d in depths)
             if depths
             else ()
         ),
@@ -413,7 +413,7 @@ def sample_page(run: Run, *, after: str, depth: str, only: str) -> SamplePage:
         next_url=url(after=f"{last.task}:{last.index}", only=only) if last else "",
         first_url=url(only=only),
         is_first=not after,
-        narrowed=f"at depth {chosen:.0%}" if chosen is not None else "",
+        narrowed=f"at depth {percent_text(chosen)}" if chosen is not None else "",
     )
 
 
@@ -421,7 +421,7 @@ def _sample_line(row: Sample) -> SampleLine:
     return SampleLine(
         task=row.task,
         index=row.index,
-        depth="" if row.depth is None else f"{row.depth:.0%}",
+        depth="" if row.depth is None else percent_text(row.depth),
         target=row.target,
         answer=row.answer,
         score=f"{row.score:.2f}".rstrip("0").rstrip("."),
