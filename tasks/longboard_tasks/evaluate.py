@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from longboard_tasks.catalogue import SuiteInfo, UnknownName, find_method, find_suite
+from longboard_tasks.catalogue import SuiteInfo, UnknownName, find_suite
 from longboard_tasks.contract import (
     Manifest,
     Measurement,
@@ -28,11 +28,12 @@ from longboard_tasks.contract import (
     canonical_json,
     sha256,
 )
-from longboard_tasks.engine.engine import Engine, open_engine
+from longboard_tasks.engine.engine import Engine, is_out_of_memory, open_engine
 from longboard_tasks.engine.errors import EvaluationError, MethodError, ModelLoadError, OutOfMemory, SuiteError
 from longboard_tasks.engine.journal import Block, Journal, open_journal
 from longboard_tasks.engine.loading import LoadedModel, check_positions, load_system
 from longboard_tasks.engine.machine import peak_bytes, report_hardware, report_software
+from longboard_tasks.engine.methods import build_method
 from longboard_tasks.intervals import wilson
 from longboard_tasks.prose import load_prose
 
@@ -53,18 +54,13 @@ class OpenSystem:
 
 def open_system(spec: SystemSpec, *, models_dir: Path | None = None, share: bool = True) -> OpenSystem:
     """Load and self-test. Raises ModelLoadError, MethodError or OutOfMemory."""
-    try:
-        find_method(spec.method.name)
-    except UnknownName as error:
-        raise MethodError(str(error)) from error
+    method = build_method(spec.method)
     if spec.runtime.kernels != "stock":
         raise MethodError(f'Kernels "{spec.runtime.kernels}" are not available in this engine yet: use "stock".')
     try:
         loaded = load_system(spec, models_dir=models_dir)
-        return OpenSystem(spec, loaded, open_engine(loaded, share=share))
+        return OpenSystem(spec, loaded, open_engine(loaded, share=share, method=method))
     except (MemoryError, RuntimeError) as error:
-        from longboard_tasks.engine.engine import is_out_of_memory
-
         if isinstance(error, MemoryError) or is_out_of_memory(error):
             raise OutOfMemory(f"{spec.model.id} does not fit this machine: {str(error)[:200]}") from error
         raise ModelLoadError(
@@ -254,8 +250,6 @@ def _run_accuracy(
 
 def _open_journal(spec: RunSpec, system: OpenSystem, work_dir: Path) -> Journal:
     """Opened with everything that decides the bits; a resumed run goes on with the schedule of its last block."""
-    from dataclasses import replace
-
     loaded, engine = system.loaded, system.engine
     facts = {
         "weights": loaded.weights_sha256,

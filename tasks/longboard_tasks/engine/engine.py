@@ -13,10 +13,11 @@ from longboard_tasks.engine.errors import OutOfMemory
 from longboard_tasks.engine.loading import LoadedModel
 from longboard_tasks.engine.machine import free_bytes
 from longboard_tasks.engine.memory_model import MemoryModel, measure_memory
+from longboard_tasks.engine.methods import Method
 from longboard_tasks.engine.reader import Reader, open_reader
 from longboard_tasks.engine.selftest import SelfTest, run_self_test
 from longboard_tasks.engine.trie import GRAIN, Ask, Schedule, build_trie, count_tokens
-from longboard_tasks.engine.walk import Answer, Method, Walk
+from longboard_tasks.engine.walk import Answer, Walk
 
 log = logging.getLogger(__name__)
 MOST_ROWS = 16  # more gain little: a batch of tails is already wide
@@ -115,6 +116,7 @@ class Engine:
             chunk=chunk,
             rows=rows if self.self_test.batches else 1,
             step_limit=STEP_LIMIT if mode == "step" else 0,
+            flat=mode == "off",
         )
         return self.schedule
 

@@ -7,105 +7,123 @@ derived from a layer without one). So each way of continuing is compared with re
     step     one token at a time after a first pass
     off      neither: nothing is reused
 
-The yardstick is the model itself. Rounding makes two correct computations of the same logits differ, by an amount that depends
-on depth, width and dtype; we measure that amount (`noise`: the same prefix inside inputs of other lengths, so other matrix
-shapes, all from the beginning) and allow ten times as much. A restored snapshot gets no allowance: it has to give equal bits.
+The yardstick is the model itself: how far its logits move (root mean square) when every number that leaves the embedding is
+off by up to two roundings. Over 16 architectures and three dtypes, a correct continuation moved the logits by 0 to 1.4 times
+that, a wrong one by 4 to 600,000 times (tests/engine/test_selftest.py); we allow 3. In half precision a small fault can hide
+in the rounding, so the test is run again with the same weights in fp32 where they fit. A restored snapshot gets no allowance:
+it has to give equal bits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from longboard_tasks.engine.machine import free_bytes
 from longboard_tasks.engine.reader import PrefixMode, Reader
 from longboard_tasks.engine.stream import Stream, fork, restore, take_snapshot
 
-MODES: tuple[PrefixMode, ...] = ("shared", "step")
+MODES: tuple[PrefixMode, ...] = ("shared", "step", "off")
 TOKENS = 200
 DECODED = 8  # read one by one at the end of each span, as decoding does
-ALLOWANCE = 10.0
+FIRST = 8  # tokens right after the cut: there a lost state shows most
+ALLOWANCE = 3.0
+
+Tamper = Callable[[Stream], None]
 
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
+    """Errors are root mean squares, as shares of the logits' spread; 0 for mode "off"."""
+
     mode: PrefixMode
     reason: str
-    noise: float  # largest difference between two correct computations, as a share of the logits' spread
-    error: float  # the same for the chosen mode (0 for "off")
+    noise: float  # what two roundings of the embedding do
+    error: float  # what the chosen mode does
     batches: bool = True  # False: rows of a batch disturb one another; read them one by one
 
 
-def run_self_test(reader: Reader, *, tamper: Callable[[Stream], None] | None = None) -> SelfTest:
+def run_self_test(reader: Reader, *, tamper: Tamper | None = None) -> SelfTest:
     """Find the best mode that is right. `tamper` damages the stream after each restore: a test that the test can fail."""
+    outcome = _test(reader, tamper)
+    if _dtype(reader).itemsize >= 4 or outcome.mode == "off" or not _fits_in_single(reader):
+        return outcome
+    with _in_single_precision(reader.model):
+        single = _test(reader, tamper)
+    if MODES.index(single.mode) > MODES.index(outcome.mode) or (outcome.batches and not single.batches):
+        return SelfTest(single.mode, f"in fp32: {single.reason}"[:290], single.noise, single.error, single.batches)
+    return outcome
+
+
+def _test(reader: Reader, tamper: Tamper | None) -> SelfTest:
     if not reader.cache_name:
         return SelfTest("off", "the model's forward takes no cache", 0.0, 0.0)
-    ids = _tokens(reader)
-    whole = _from_start(reader, ids)
+    ids = _draw_tokens(reader)
+    whole = _read_whole(reader, ids)
     spread = float(whole.std()) or 1.0
-    noise = max(
-        _difference(_from_start(reader, ids[:, : ids.shape[1] - less]), whole[: ids.shape[1] - less]) / spread
-        for less in (1, 7, 64)
-    )
-    # A model this small or this shallow may have no rounding to measure: the dtype's own grain is the least we allow.
-    allowed = ALLOWANCE * max(noise, 4 * torch.finfo(_dtype(reader)).eps)
+    noise = max(_rms(_read_nudged(reader, ids, seed), whole) for seed in (0, 1)) / spread
     reasons = []
-    for mode in MODES:
+    for mode in MODES[:2]:
         trial = _try(reader.with_(mode=mode, chunk=64), ids, whole, tamper)
         error, batched = trial.error / spread, trial.batch_error / spread
         if trial.fault:
             reasons.append(f"{mode}: {trial.fault}")
-        elif error > allowed:
-            reasons.append(f"{mode}: continuing from the cache is wrong by {error:.1e} (allowed {allowed:.1e})")
+        elif not error <= ALLOWANCE * noise:
+            reasons.append(
+                f"{mode}: continuing from the cache is off by {error:.1e} of the logits' spread (noise {noise:.1e})"
+            )
         elif not trial.same_bits:
             reasons.append(f"{mode}: a restored snapshot does not give the same bits")
         else:
             reasons.append(f"{mode}: equals a full pass to {error:.1e} of the logits' spread (noise {noise:.1e})")
-            if batched > allowed:
-                reasons.append(f"a batch is wrong by {batched:.1e}, so rows are read one by one")
-            return SelfTest(mode, "; ".join(reasons)[:290], noise, error, batched <= allowed)
+            batches = batched <= ALLOWANCE * noise
+            if not batches:
+                reasons.append(f"a batch is off by {batched:.1e}, so rows are read one by one")
+            return SelfTest(mode, "; ".join(reasons)[:290], noise, error, batches)
     return SelfTest("off", "; ".join(reasons)[:290], noise, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    error: float = float("inf")  # largest difference of a logit from the full pass
+    error: float = float("inf")  # from the full pass
     batch_error: float = float("inf")  # the same in the second row of a forked batch
     same_bits: bool = False  # did the restored snapshot give the bits of the first time?
     fault: str = ""
 
 
-def _try(reader: Reader, ids: Tensor, whole: Tensor, tamper: Callable[[Stream], None] | None) -> _Trial:
+def _try(reader: Reader, ids: Tensor, whole: Tensor, tamper: Tamper | None) -> _Trial:
     split = ids.shape[1] * 5 // 8  # off every power of two, well inside a chunk
     tail, wanted = ids[:, split:], whole[split:]
     try:
         stream = reader.open(ids.shape[1])
-        head = _logits(reader, stream, ids[:, :split])
+        head = _read_on(reader, stream, ids[:, :split])
         snapshot = take_snapshot(stream)
-        once = _logits(reader, stream, tail)
+        once = _read_on(reader, stream, tail)
         restore(stream, snapshot)
         # Another branch in between: what it leaves behind is what a faulty restore lets through.
-        _logits(reader, stream, tail.flip(-1))
+        _read_on(reader, stream, tail.flip(-1))
         restore(stream, snapshot)
         if tamper:
             tamper(stream)
-        again = _logits(reader, stream, tail)
+        again = _read_on(reader, stream, tail)
         restore(stream, snapshot)
         # The other row reads other tokens, or a row that leaks into its neighbour would not show.
-        pair = _logits(reader, fork(stream, 2, reserve=ids.shape[1]), torch.cat([tail.flip(-1), tail]), row=1)
+        pair = _read_on(reader, fork(stream, 2, reserve=ids.shape[1]), torch.cat([tail.flip(-1), tail]), row=1)
     except Exception as error:  # any failure of a foreign forward means: not this way
         return _Trial(fault=f"{type(error).__name__}: {error}"[:120])
     return _Trial(
-        error=max(_difference(head, whole[:split]), _difference(once, wanted)),
-        batch_error=_difference(pair, wanted),
+        error=max(_rms(head, whole[:split]), _rms(once, wanted), _rms(once[:FIRST], wanted[:FIRST])),
+        batch_error=max(_rms(pair, wanted), _rms(pair[-DECODED:], wanted[-DECODED:])),
         same_bits=torch.equal(once, again),
     )
 
 
-def _tokens(reader: Reader) -> Tensor:
+def _draw_tokens(reader: Reader) -> Tensor:
     """Random ids [1, T]: 200, or enough to leave a sliding window of up to 2,000 behind."""
     config: Any = reader.config
     config = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
@@ -116,23 +134,57 @@ def _tokens(reader: Reader) -> Tensor:
     return torch.randint(0, config.vocab_size, (1, min(count, limit)), generator=generator).to(reader.device)
 
 
-def _from_start(reader: Reader, ids: Tensor) -> Tensor:
+def _read_whole(reader: Reader, ids: Tensor) -> Tensor:
     """All logits of one pass without a cache, [T, V] fp32."""
     off = reader.with_(mode="off")
     return off.read(off.open(), ids, ids.shape[1])[0].float()
 
 
-def _logits(reader: Reader, stream: Stream, ids: Tensor, row: int = 0) -> Tensor:
-    """All logits of `ids` read after `stream`, as the engine reads them: chunks, then DECODED single tokens. [T, V] fp32."""
-    parts = list(reader.read_span(stream, ids[:, :-DECODED], ids.shape[1] - DECODED))
-    parts += [reader.read(stream, ids[:, at : at + 1], 1) for at in range(ids.shape[1] - DECODED, ids.shape[1])]
+def _read_nudged(reader: Reader, ids: Tensor, seed: int) -> Tensor:
+    """As `_read_whole`, with every number that leaves the embedding off by up to two roundings."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def nudge(module: Any, inputs: Any, output: Tensor) -> Tensor:
+        share = torch.rand(output.shape, generator=generator).to(output.device) * 2 - 1
+        return (output.float() * (1 + share * 2 * torch.finfo(output.dtype).eps)).to(output.dtype)
+
+    handle = reader.model.get_input_embeddings().register_forward_hook(nudge)
+    try:
+        return _read_whole(reader, ids)
+    finally:
+        handle.remove()
+
+
+def _read_on(reader: Reader, stream: Stream, ids: Tensor, row: int = 0) -> Tensor:
+    """All logits of `ids` read after `stream` as the engine reads them: in chunks, then DECODED single tokens. [T, V] fp32."""
+    border = ids.shape[1] - DECODED
+    parts = list(reader.read_span(stream, ids[:, :border], border))
+    parts += [reader.read(stream, ids[:, at : at + 1], 1) for at in range(border, ids.shape[1])]
     return torch.cat(parts, dim=1)[row].float()
 
 
-def _difference(a: Tensor, b: Tensor) -> float:
-    worst = (a - b).abs().max()
-    return float(worst) if torch.isfinite(worst) else float("inf")
+def _rms(a: Tensor, b: Tensor) -> float:
+    value = float((a - b).pow(2).mean().sqrt())
+    return value if value == value else float("inf")
 
 
 def _dtype(reader: Reader) -> torch.dtype:
     return next(p.dtype for p in reader.model.parameters() if p.dtype.is_floating_point)
+
+
+def _fits_in_single(reader: Reader) -> bool:
+    more = sum(p.numel() * (4 - p.element_size()) for p in reader.model.parameters())
+    return more < 0.5 * free_bytes(reader.device)
+
+
+@contextmanager
+def _in_single_precision(model: Any) -> Iterator[None]:
+    """The parameters as fp32 for a while. Every half-precision number is one in fp32 too, so the way back loses nothing."""
+    before = {p: p.dtype for p in model.parameters() if p.dtype in (torch.bfloat16, torch.float16)}
+    try:
+        for parameter in before:
+            parameter.data = parameter.data.float()
+        yield
+    finally:
+        for parameter, dtype in before.items():
+            parameter.data = parameter.data.to(dtype)

@@ -63,14 +63,17 @@ class Schedule:
     chunk: int = 512
     rows: int = 8
     grain: int = GRAIN
-    step_limit: int = 0  # 0: shared mode. Else the longest tail worth reading token by token
+    step_limit: int = 0  # 0: any tail may follow a node. Else the longest tail worth reading token by token
+    flat: bool = False  # nothing may follow a node: every prompt is a tail of the root
 
 
 def build_trie(asks: Sequence[Ask], schedule: Schedule, *, compress: bool = False) -> Node:
     """The root of the trie of `asks`; it spans no tokens. Every index of `asks` is in exactly one batch."""
     order = sorted(range(len(asks)), key=lambda index: tuple(asks[index].ids))
     root = Node(0, 0, order[0] if order else 0)
-    if compress:
+    if schedule.flat:
+        root.batches = _batch(order, asks, 0, schedule.rows)
+    elif compress:
         _split_by_context(root, asks, order, schedule)
     elif schedule.step_limit:
         _split_for_steps(root, asks, order, schedule)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from longboard_tasks.engine.errors import NonFiniteLogits
+from longboard_tasks.engine.methods import Method
 from longboard_tasks.engine.reader import Reader
 from longboard_tasks.engine.stream import Stream, count_bytes, fork, join, restore, take_snapshot
 from longboard_tasks.engine.trie import Ask, Node
@@ -22,16 +23,6 @@ class Answer:
     logprob: float = 0.0
     is_greedy: bool = True
     tokens: list[int] = field(default_factory=list)
-
-
-class Method(Protocol):
-    """What is done to a model's cache at inference; see engine/methods.py."""
-
-    compresses: bool
-
-    def prepare(self, stream: Stream) -> None: ...
-    def after_context(self, stream: Stream) -> None: ...
-    def after_step(self, stream: Stream) -> None: ...
 
 
 @dataclass(slots=True)
@@ -51,7 +42,6 @@ class Walk:
     on_logits: Callable[[int, Tensor], None] | None = None
     tokens: int = 0
     stages: dict[str, int] = field(default_factory=dict)
-    failed: set[int] = field(default_factory=set)
 
     def run(self, root: Node) -> Iterator[tuple[int, Answer]]:
         """Yields (index, answer) as the batches finish, in an order that only the trie decides."""
