@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from tiny import ALL, OFF, SHARED, STEP, load_tiny
+
 from longboard_tasks.engine.reader import open_reader
 from longboard_tasks.engine.selftest import run_self_test
-from tiny import ALL, OFF, SHARED, STEP, load_tiny
 
 EXPECTED = {**dict.fromkeys(SHARED, "shared"), **dict.fromkeys(STEP, "step"), **dict.fromkeys(OFF, "off")}
 

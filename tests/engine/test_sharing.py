@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from longboard_tasks.engine.trie import Ask, build_trie, count_tokens
 from tiny import ALL, OFF, load_tiny, open_tiny, random_ids
+
+from longboard_tasks.engine.trie import Ask, build_trie, count_tokens
 
 
 def grid(length: int = 500) -> list[Ask]:

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from longboard_tasks.engine.reader import open_reader
-from longboard_tasks.engine.stream import GrowingLayer, count_bytes, fork, join, restore, take_snapshot
 from tiny import SHARED, STEP, load_tiny, random_ids
 from transformers.cache_utils import DynamicLayer
+
+from longboard_tasks.engine.reader import open_reader
+from longboard_tasks.engine.stream import GrowingLayer, count_bytes, fork, join, restore, take_snapshot
 
 
 def test_the_growing_layer_holds_what_transformers_layer_holds():

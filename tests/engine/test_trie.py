@@ -1,7 +1,10 @@
 """The trie of a set of prompts: every prompt once, nothing read twice that could be read once, cuts where they are allowed."""
 
+import itertools
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from longboard_tasks.engine.trie import Ask, Node, Schedule, build_trie, count_tokens
 
 TOKENS = st.lists(st.integers(0, 2), min_size=1, max_size=60)
@@ -36,7 +39,7 @@ def test_every_ask_is_in_one_batch_below_nodes_that_hold_its_own_tokens(asks, ro
         found += batch
         assert 1 <= len(batch) <= rows
         assert len({len(asks[i].ids) for i in batch}) == 1
-        for parent, node in zip(path, path[1:], strict=False):
+        for parent, node in itertools.pairwise(path):
             assert node.start == parent.end < node.end
             assert step_limit or node.end % grain == 0
             for index in batch:
