@@ -85,7 +85,8 @@ def test_sampling_is_refused_because_the_engine_decodes_greedily():
 def test_the_tokenizers_chat_template_is_applied_as_transformers_does():
     engine = open_tiny("llama")
     tokenizer = engine.loaded.tokenizer
-    tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    turn, header = "<{{ m.role }}>{{ m.content }}", "{% if add_generation_prompt %}<assistant>{% endif %}"
+    tokenizer.chat_template = "{% for m in messages %}" + turn + "{% endfor %}" + header
     try:
         lm = LongContextLM(engine)
         assert lm.apply_chat_template([{"role": "user", "content": "hi"}]) == "<user>hi<assistant>"

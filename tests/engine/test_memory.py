@@ -54,11 +54,11 @@ def fail_when(
 
 
 def grid():
-    haystack = random_ids(600)
-    return [
-        Ask(ids=haystack[: 200 * (i % 3)] + random_ids(30, seed=i) + haystack[200 * (i % 3) :], new_tokens=3)
-        for i in range(9)
-    ]
+    haystack, asks = random_ids(600), []
+    for i in range(9):
+        at = 200 * (i % 3)
+        asks.append(Ask(ids=haystack[:at] + random_ids(30, seed=i) + haystack[at:], new_tokens=3))
+    return asks
 
 
 def test_out_of_memory_makes_smaller_batches_and_keeps_what_was_finished(monkeypatch):

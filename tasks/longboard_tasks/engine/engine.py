@@ -74,6 +74,7 @@ class Engine:
             try:
                 for index, answer in walk.run(root):
                     done.add(index)
+                    self.counters.tokens, walk.tokens = self.counters.tokens + walk.tokens, 0
                     yield left[index], answer
                 shared, alone = count_tokens(root, part)
                 self.counters.tokens_shared += shared
