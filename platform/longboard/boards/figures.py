@@ -78,8 +78,8 @@ class Size:
         return Box(self.left, self.top, self.width - self.right, self.height - self.bottom)
 
 
-WIDE = Size("wide", 860, 430)
-NARROW = Size("narrow", 340, 400, left=44, right=10, font=14, labels=6)
+WIDE = Size("wide", 860, 440, font=14)
+NARROW = Size("narrow", 320, 400, left=48, right=8, font=15, labels=6)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,8 @@ def board(request: HttpRequest, suite: str) -> HttpResponseBase:
     template = "boards/board_swap.html" if partial else "boards/board.html"
     response = render(request, template, context)
     response["ETag"] = etag
+    if partial:
+        response["HX-Push-Url"] = canonical  # a form's own address would carry every default
     return _cacheable(request, response, s_maxage=60)
 
 
