@@ -4,8 +4,9 @@ import copy
 
 import pytest
 import torch
-from longboard_tasks.zoo.ssd import use_chunked_ssd
 from transformers import Mamba2Config, Mamba2ForCausalLM
+
+from longboard_tasks.zoo.ssd import use_chunked_ssd
 
 
 @pytest.fixture(scope="module")

@@ -48,9 +48,12 @@ QUESTIONS = (
     "What is the {phrase} for {key}? The answer is", "Give the {phrase} for {key}. Answer:", "{key}?",
 )  # fmt: skip
 GAPS = (" ", " ", " ", "\n", "\n", "\n\n", "")  # between a planted fact and the prose beside it
-ONSETS = "b c d f g h j k l m n p qu r s t v w z br ch cl cr dr fl gr kr pl pr sh sl st th tr bl gl vl".split()
-VOWELS = "a a e e i i o o u ai ea ie oo ou y".split()
-CODAS = ["", "", "", *"n r l s t m k d ng nd rt st x th ck".split()]
+ONSETS = (
+    "b", "c", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "qu", "r", "s", "t", "v", "w", "z", "br", "ch",
+    "cl", "cr", "dr", "fl", "gr", "kr", "pl", "pr", "sh", "sl", "st", "th", "tr", "bl", "gl", "vl",
+)  # fmt: skip
+VOWELS = ("a", "a", "e", "e", "i", "i", "o", "o", "u", "ai", "ea", "ie", "oo", "ou", "y")
+CODAS = ("", "", "", "n", "r", "l", "s", "t", "m", "k", "d", "ng", "nd", "rt", "st", "x", "th", "ck")
 TOWNS = ("Port", "New", "Fort", "Saint", "Lake", "North", "Upper", "Old", "Mount", "East")
 ENDINGS = ("City", "Hill", "Bay", "Falls", "Grove", "Station", "Bridge", "House")
 

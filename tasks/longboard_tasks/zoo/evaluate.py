@@ -2,7 +2,8 @@
 
     python -m longboard_tasks.zoo.evaluate FOLDER --samples 200
 
-The seeds are held out: training never uses the suite's plan. The figures go into FOLDER/card.json.
+The seeds are held out: training never uses the suite's plan. Each length is a row of FOLDER/card.json, which says on what
+hardware it was measured; measuring it again replaces the row.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
 
 from longboard_tasks.intervals import wilson
 from longboard_tasks.prose import load_prose
@@ -22,6 +24,7 @@ from longboard_tasks.suites.niah.plan import NeedlePlan, plan_single
 from longboard_tasks.suites.niah.scoring import string_match_all
 
 LENGTHS = (256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
+TASK = "niah@1/single"
 HELD_OUT_SEED = 70_001
 ANSWER_TOKENS = 12  # a space, 7 digits, and a little more
 TOKENS_AT_ONCE = 65_536  # prompt tokens of one batch
@@ -38,13 +41,15 @@ def prompt(plan: NeedlePlan, tokenizer: Any, prose: list[int], length: int) -> l
 
 
 @torch.inference_mode()
-def niah_accuracy(model: Any, tokenizer: Any, prose: list[int], *, length: int, samples: int, seed: int) -> list[bool]:
+def niah_accuracy(
+    model: Any, tokenizer: Any, prose: list[int], *, length: int, samples: int, seed: int, at_once: int
+) -> list[bool]:
     """For each sample, whether the answer contains the number. All prompts have one length, so nothing is padded."""
     plans = [plan_single(context_length=length, seed=seed, index=index) for index in range(samples)]
-    at_once = max(1, min(64, TOKENS_AT_ONCE // length))
+    rows = max(1, min(64, at_once // length))
     right = []
-    for start in range(0, samples, at_once):
-        asked = plans[start : start + at_once]
+    for start in range(0, samples, rows):
+        asked = plans[start : start + rows]
         ids = torch.tensor([prompt(plan, tokenizer, prose, length) for plan in asked], device=model.device)
         answers = model.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=ANSWER_TOKENS, do_sample=False
@@ -59,7 +64,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
     parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--at-once", type=int, default=TOKENS_AT_ONCE, help="prompt tokens of one batch")
     arguments = parser.parse_args()
+    logging.set_verbosity_error()  # or it says once per kernel that a slower form is used
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32  # bf16 is slower than fp32 on most processors
     model = AutoModelForCausalLM.from_pretrained(arguments.folder, dtype=dtype).to(device).eval()
@@ -67,20 +74,24 @@ def main() -> None:
     prose = tokenizer.encode(load_prose().text, add_special_tokens=False)
     path = arguments.folder / "card.json"
     card = json.loads(path.read_text())
-    card["niah@1/single"] = {
-        "n": arguments.samples,
-        "seed": HELD_OUT_SEED,
-        "dtype": str(dtype).removeprefix("torch."),
-        "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-        "lengths": [],
-    }
+    rows = {row["context_length"]: row for row in card.get(TASK, [])}
     for length in arguments.lengths:
         started = time.perf_counter()
-        right = niah_accuracy(model, tokenizer, prose, length=length, samples=arguments.samples, seed=HELD_OUT_SEED)
+        asked = {"length": length, "samples": arguments.samples, "seed": HELD_OUT_SEED, "at_once": arguments.at_once}
+        right = niah_accuracy(model, tokenizer, prose, **asked)
         share = sum(right) / len(right)
         low, high = wilson(share, len(right))
-        row = {"context_length": length, "accuracy": share, "ci_low": round(low, 4), "ci_high": round(high, 4)}
-        card["niah@1/single"]["lengths"].append(row)
+        rows[length] = {
+            "context_length": length,
+            "accuracy": round(share, 4),
+            "ci_low": round(low, 4),
+            "ci_high": round(high, 4),
+            "n": len(right),
+            "seed": HELD_OUT_SEED,
+            "dtype": str(dtype).removeprefix("torch."),
+            "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
+        }
+        card[TASK] = [rows[key] for key in sorted(rows)]
         path.write_text(json.dumps(card, indent=2) + "\n")
         seconds = time.perf_counter() - started
         print(

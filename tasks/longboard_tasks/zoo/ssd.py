@@ -6,6 +6,7 @@ model on 65,536 tokens. Here heads share them, and the products run in the model
 
 from __future__ import annotations
 
+import math
 import types
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CHUNK = 64
+MIXERS = ("Mamba2Mixer", "GraniteMoeHybridMambaLayer")  # same parameters, same arithmetic
 
 
 def chunked_ssd(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: int = CHUNK) -> Tensor:
@@ -80,12 +82,25 @@ def mixer_forward(self: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -
 
 
 def use_chunked_ssd(model: nn.Module) -> nn.Module:
-    """Let every Mamba-2 mixer of a stock model run `mixer_forward`. Its weights stay where they are; it cannot decode."""
+    """Let every Mamba-2 mixer of a stock model run `mixer_forward`. Its weights stay in place; it can no longer decode."""
     for module in model.modules():
-        if type(module).__name__ == "Mamba2Mixer":
+        if type(module).__name__ in MIXERS:
             if module.n_groups != 1:
                 raise ValueError(
                     f"chunked_ssd shares keys among all heads (n_groups=1); got n_groups={module.n_groups}"
                 )
             module.forward = types.MethodType(mixer_forward, module)
+    return model
+
+
+@torch.no_grad()
+def spread_time_steps(model: nn.Module) -> nn.Module:
+    """Start the hybrid's time steps as Mamba-2 does, log-uniform from 0.001 to 0.1; its class starts all of them at 1.3.
+
+    With 1.3 a head forgets within a few tokens, and has to learn to remember before it can learn what.
+    """
+    for module in model.modules():
+        if type(module).__name__ == "GraniteMoeHybridMambaLayer":
+            steps = torch.exp(torch.empty_like(module.dt_bias).uniform_(math.log(0.001), math.log(0.1)))
+            module.dt_bias.copy_(steps + torch.log(-torch.expm1(-steps)))  # the inverse of softplus
     return model

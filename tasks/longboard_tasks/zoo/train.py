@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import random
+import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +33,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from longboard_tasks.zoo.data import TARGET, Batch, Source, make_batch
 from longboard_tasks.zoo.prose import training_prose
 from longboard_tasks.zoo.recipes import RECIPES, Recipe, fresh_config
-from longboard_tasks.zoo.ssd import use_chunked_ssd
+from longboard_tasks.zoo.ssd import spread_time_steps, use_chunked_ssd
+from longboard_tasks.zoo.tokenizer import FOLDER as TOKENIZER
 from longboard_tasks.zoo.tokenizer import load_tokenizer
 
 LENGTH_GRID = 64  # batch lengths are multiples of this
@@ -108,11 +110,12 @@ def train(
     """Train to the end and leave the model in out/<name>, with a checkpoint beside it. Returns (model, last loss, right)."""
     torch.manual_seed(recipe.seed)
     torch.set_float32_matmul_precision("high")
-    model = AutoModelForCausalLM.from_config(fresh_config(recipe), dtype=torch.float32).to(device)
-    use_chunked_ssd(model)
+    model = AutoModelForCausalLM.from_config(fresh_config(recipe), dtype=torch.float32)
+    use_chunked_ssd(spread_time_steps(model)).to(device)
     if compiled:
         for layer in model.base_model.layers:
-            layer.compile(dynamic=True)
+            # Padded matrix shapes fix strides at the first length seen; the next length then breaks the backward pass.
+            layer.compile(dynamic=True, options={"shape_padding": False, "comprehensive_padding": False})
     optimizer = make_optimizer(model, recipe, device)
     checkpoint = out / f"{name}.checkpoint.pt"
     first, spent = 0, 0.0
@@ -192,7 +195,7 @@ def export(
     stock.load_state_dict({key: value.cpu() for key, value in model.state_dict().items()})
     stock.generation_config.do_sample = False
     stock.to(torch.bfloat16).save_pretrained(folder)
-    load_tokenizer().save_pretrained(folder)
+    shutil.copytree(TOKENIZER, folder, dirs_exist_ok=True)
     card = {
         "id": name,
         "architecture": type(stock).__name__,
