@@ -1,12 +1,11 @@
 """The real worker process against a real site: HTTP, a child process, a model on disk."""
 
 import json
-import os
-import signal
 import stat
 import subprocess
 from uuid import uuid4
 
+import psutil
 import pytest
 from django.utils import timezone
 from tests.factories import make_user
@@ -99,11 +98,12 @@ def test_a_node_killed_mid_run_is_swept_and_another_node_finishes_the_run_once(p
     second.enrol(pool, "second")
     victim = first.start()
     wait_until(lambda: state_of(run) == Run.State.RUNNING, what="the start")
-    child = int(subprocess.check_output(["pgrep", "-P", str(victim.pid)]).split()[0])
-    os.kill(victim.pid, signal.SIGKILL)
+    wait_until(lambda: bool(psutil.Process(victim.pid).children()), what="the evaluator")
+    (child,) = psutil.Process(victim.pid).children()
+    victim.kill()
     victim.wait()
     # The evaluator notices that its parent is gone, and does not work on in the dark.
-    wait_until(lambda: not _is_running(child), timeout_s=10, what="the end of the evaluator")
+    wait_until(lambda: not child.is_running(), timeout_s=10, what="the end of the evaluator")
     took = wait_until(lambda: sweep(now=timezone.now()).expired == 1, timeout_s=10, what="the sweep")
     assert state_of(run) == Run.State.QUEUED
     Run.objects.filter(pk=run.pk).update(samples=5)
@@ -126,7 +126,7 @@ def test_cancel_stops_the_evaluator_within_a_beat(pool, make_node_process, setti
     services.cancel_run(run=run, actor=author, now=timezone.now())
     took = wait_until(lambda: state_of(run) == Run.State.CANCELLED, timeout_s=10, what="the cancel")
     assert run.attempts.get().closed_as == Attempt.ClosedAs.CANCELLED
-    assert not list((node.home / "work").iterdir())
+    wait_until(lambda: not list((node.home / "work").iterdir()), timeout_s=5, what="the clean-up")
     print(f"cancelled after {took:.1f} s with a beat of 0.5 s")
 
 
@@ -217,11 +217,3 @@ def test_evaluate_refuses_nonsense_before_it_loads_anything(make_node_process, w
     )
     assert done.returncode == 2
     assert says in done.stderr.decode()
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

@@ -76,7 +76,7 @@ def claim(request: NodeRequest, body: ClaimIn) -> Any:
     )
 
 
-@router.post("/attempts/{attempt_id}/start", response={200: BeatOut, **REFUSALS}, auth=NODE)
+@router.post("/attempts/{uuid:attempt_id}/start", response={200: BeatOut, **REFUSALS}, auth=NODE)
 def start(request: NodeRequest, attempt_id: UUID, body: FencedIn) -> Any:
     """leased -> running. Must answer 200 before the evaluator starts."""
     attempt = lease.start(attempt_id=attempt_id, node=request.auth, fence=body.fence, now=timezone.now())
@@ -85,7 +85,7 @@ def start(request: NodeRequest, attempt_id: UUID, body: FencedIn) -> Any:
     return BeatOut(lease_until=attempt.lease_until, cancel=False, drain=False)
 
 
-@router.post("/attempts/{attempt_id}/beat", response={200: BeatOut, **REFUSALS}, auth=NODE)
+@router.post("/attempts/{uuid:attempt_id}/beat", response={200: BeatOut, **REFUSALS}, auth=NODE)
 def beat(request: NodeRequest, attempt_id: UUID, body: BeatIn) -> Any:
     """Renews the lease; carries progress and log lines; brings back cancel and drain. 410: stop at once."""
     reply = lease.beat(
@@ -99,7 +99,7 @@ def beat(request: NodeRequest, attempt_id: UUID, body: BeatIn) -> Any:
     return BeatOut(lease_until=reply.lease_until, cancel=reply.cancel, drain=reply.drain)
 
 
-@router.post("/attempts/{attempt_id}/fail", response={200: None, **REFUSALS}, auth=NODE)
+@router.post("/attempts/{uuid:attempt_id}/fail", response={200: None, **REFUSALS}, auth=NODE)
 def fail(request: NodeRequest, attempt_id: UUID, body: FailIn) -> Any:
     """The node gives up, with a class, one sentence and its last log lines."""
     lease.fail(
@@ -114,7 +114,7 @@ def fail(request: NodeRequest, attempt_id: UUID, body: FailIn) -> Any:
     return Status(200, None)
 
 
-@router.post("/attempts/{attempt_id}/bundle", response={200: BundleOut, **REFUSALS}, auth=NODE)
+@router.post("/attempts/{uuid:attempt_id}/bundle", response={200: BundleOut, **REFUSALS}, auth=NODE)
 def hand_in(request: NodeRequest, attempt_id: UUID, fence: int, body: SignedBundle) -> Any:
     """Takes the signed result bundle. The same bundle again answers the same 200; another one for the attempt 409."""
     bundle = receive_bundle(

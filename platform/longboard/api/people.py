@@ -109,12 +109,12 @@ def create_submission(request: PersonRequest, body: SubmissionRequest) -> Any:
     return Status(201 if created else 200, _submission(submission.pk))
 
 
-@router.get("/submissions/{submission_id}", response={200: SubmissionOut, **NOT_FOUND})
+@router.get("/submissions/{uuid:submission_id}", response={200: SubmissionOut, **NOT_FOUND})
 def read_submission(request: HttpRequest, submission_id: UUID) -> Any:
     return _submission(submission_id)
 
 
-@router.get("/runs/{run_id}", response={200: RunDetail, **NOT_FOUND})
+@router.get("/runs/{uuid:run_id}", response={200: RunDetail, **NOT_FOUND})
 def read_run(request: HttpRequest, run_id: UUID) -> Any:
     """One Run with its Attempts and last log lines."""
     run = _run(run_id)
@@ -140,28 +140,28 @@ def read_run(request: HttpRequest, run_id: UUID) -> Any:
     )
 
 
-@router.post("/runs/{run_id}/cancel", response={200: RunOut, **REFUSALS}, auth=PERSON)
+@router.post("/runs/{uuid:run_id}/cancel", response={200: RunOut, **REFUSALS}, auth=PERSON)
 def cancel(request: PersonRequest, run_id: UUID) -> Any:
     """Ends a queued Run at once; a held one is told with its node's next beat."""
     cancel_run(run=_run(run_id), actor=request.auth, now=timezone.now())
     return _run_out(_run(run_id))
 
 
-@router.post("/runs/{run_id}/rerun", response={200: RunOut, **REFUSALS}, auth=PERSON)
+@router.post("/runs/{uuid:run_id}/rerun", response={200: RunOut, **REFUSALS}, auth=PERSON)
 def repeat(request: PersonRequest, run_id: UUID) -> Any:
     """Queues a failed, cancelled or rejected Run again."""
     rerun(run=_run(run_id), actor=request.auth, now=timezone.now())
     return _run_out(_run(run_id))
 
 
-@router.get("/runs/{run_id}/samples", response={200: SamplePage, **NOT_FOUND})
+@router.get("/runs/{uuid:run_id}/samples", response={200: SamplePage, **NOT_FOUND})
 def list_samples(
     request: HttpRequest, run_id: UUID, cursor: str = "", limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE
 ) -> Any:
     """The samples of an accepted Run, each with prompt digest, answer, target and score."""
     rows = list(_run(run_id).sample_rows.filter(pk__gt=_after(cursor)).order_by("pk")[: limit + 1])
     return SamplePage(
-        items=[SampleOut.model_validate(row, from_attributes=True) for row in rows[:limit]], next=_next(rows, limit)
+        items=[SampleOut.model_validate(row) for row in rows[:limit]], next=_next(rows, limit)
     )
 
 

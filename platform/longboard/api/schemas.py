@@ -6,9 +6,15 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from longboard_tasks.contract import FailureClass, HardwareReport, Progress, ShortText
+
+
+class FromRow(BaseModel):
+    """Read straight off a table's row."""
+
+    model_config = ConfigDict(from_attributes=True)
 
 
 class ErrorBody(BaseModel):
@@ -21,7 +27,7 @@ class Error(BaseModel):
     error: ErrorBody
 
 
-class ModelOut(BaseModel):
+class ModelOut(FromRow):
     slug: str
     title: str
     source: str
@@ -41,7 +47,7 @@ class HubModelIn(BaseModel):
     title: Annotated[str, StringConstraints(max_length=160)] = ""
 
 
-class SuiteOut(BaseModel):
+class SuiteOut(FromRow):
     name: str
     version: int
     title: str
@@ -141,7 +147,7 @@ class MeasurementPage(BaseModel):
     next: str | None = Field(description="cursor of the next page; null on the last")
 
 
-class SampleOut(BaseModel):
+class SampleOut(FromRow):
     task: str
     index: int
     depth: float | None

@@ -1,0 +1,25 @@
+"""A scratch database file for each test session, so that sessions side by side, or one killed before, disturb no other."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+_scratch = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    database = settings.DATABASES["default"]
+    if "sqlite" in str(database["ENGINE"]):
+        config.stash[_scratch] = tempfile.mkdtemp(prefix="longboard-test-")
+        # A left-over -wal or -shm file beside a fresh database of the same name is a "disk I/O error".
+        database["TEST"]["NAME"] = str(Path(config.stash[_scratch]) / "test.sqlite3")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if folder := config.stash.get(_scratch, ""):
+        shutil.rmtree(folder, ignore_errors=True)
