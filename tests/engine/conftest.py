@@ -8,5 +8,5 @@ sys.path.insert(0, str(Path(__file__).parent))  # tests/engine/tiny.py
 
 
 @pytest.fixture(autouse=True, scope="session")
-def two_threads():
-    torch.set_num_threads(2)
+def one_thread():
+    torch.set_num_threads(1)  # tests may run side by side; waiting threads spin

@@ -3,8 +3,8 @@
 One JSON object a line, in this order:
 
     run     which run on which engine: written once, first
-    piece   a stretch of prompt tokens that a block needs and no earlier line has: shared text is stored once
-    block   the records of consecutive samples of one task, their prompts as lists of pieces, and the schedule used
+    pieces  stretches of prompt tokens that a block needs and no earlier line has, numbered on: shared text is stored once
+    block   the records of consecutive samples of one task, their prompts as runs of piece numbers, and the schedule used
 
 A block counts when its line is whole. Nothing in the file depends on time or on where a run was killed, so that a resumed
 journal ends with the same bytes as an undisturbed one.
@@ -19,11 +19,12 @@ import json
 import logging
 import os
 import zlib
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from longboard_tasks.contract import SampleRecord, canonical_json
 from longboard_tasks.engine.errors import DiskFull, JournalMismatch
@@ -31,7 +32,13 @@ from longboard_tasks.engine.errors import DiskFull, JournalMismatch
 log = logging.getLogger(__name__)
 NAME = "journal.jsonl"
 _CUT_BITS = 0x3F  # a piece ends where the hash of its last tokens has these bits at zero: every 64 tokens on average
-_LEAST, _MOST = 16, 1_024  # tokens in a piece
+_LEAST = 16  # tokens in a piece
+_FACTORS = (
+    0x9E3779B97F4A7C15,
+    0xC2B2AE3D27D4EB4F,
+    0x165667B19E3779F9,
+    0x27D4EB2F165667C5,
+)  # odd, large: xxHash's primes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +55,25 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.blocks: dict[tuple[str, int], Block] = {}
-        self.pieces: set[str] = set()
+        self.pieces: dict[bytes, int] = {}  # digest -> number
 
     def append(self, block: Block, prompts: Sequence[Sequence[int]]) -> None:
         """Store a finished block. Raises DiskFull when the disk has no room; what was stored before stays whole."""
-        lines: list[dict[str, Any]] = []
-        named: list[list[str]] = []
+        fresh: list[Sequence[int]] = []
+        numbered: list[list[int]] = []
         for ids in prompts:
-            names = []
+            numbers = []
             for piece in cut_pieces(ids):
-                packed = pack(piece)
-                name = hashlib.sha256(packed.encode()).hexdigest()[:24]
-                names.append(name)
-                if name not in self.pieces:
-                    self.pieces.add(name)
-                    lines.append({"kind": "piece", "name": name, "ids": packed})
-            named.append(names)
+                digest = hashlib.sha256(_bytes(piece)).digest()
+                if digest not in self.pieces:
+                    self.pieces[digest] = len(self.pieces)
+                    fresh.append(piece)
+                numbers.append(self.pieces[digest])
+            numbered.append(numbers)
+        lines: list[dict[str, Any]] = []
+        if fresh:
+            together = [token for piece in fresh for token in piece]
+            lines.append({"kind": "pieces", "lengths": [len(piece) for piece in fresh], "ids": pack(together)})
         lines.append(
             {
                 "kind": "block",
@@ -71,7 +81,7 @@ class Journal:
                 "first": block.first,
                 "schedule": block.schedule,
                 "records": [record.model_dump(mode="json") for record in block.records],
-                "prompts": named,
+                "prompts": [" ".join(_runs(numbers)) for numbers in numbered],
             }
         )
         self._write(b"".join(canonical_json(line) + b"\n" for line in lines))
@@ -116,15 +126,16 @@ def open_journal(work_dir: Path, *, run: dict[str, Any], engine: dict[str, Any])
             journal.path.replace(journal.path.with_suffix(".old"))
             lines = []
     end = 0
-    waiting: set[str] = set()
+    waiting: list[Sequence[int]] = []
     for offset, line in lines:
-        if line["kind"] == "piece":
-            waiting.add(line["name"])
+        if line["kind"] == "pieces":
+            waiting += _split(line)
             continue
         end = offset
         if line["kind"] == "block":
-            journal.pieces |= waiting
-            waiting = set()
+            for piece in waiting:
+                journal.pieces[hashlib.sha256(_bytes(piece)).digest()] = len(journal.pieces)
+            waiting = []
             records = tuple(SampleRecord.model_validate(record) for record in line["records"])
             journal.blocks[line["task"], line["first"]] = Block(line["task"], line["first"], records, line["schedule"])
     if journal.path.exists():
@@ -136,48 +147,73 @@ def open_journal(work_dir: Path, *, run: dict[str, Any], engine: dict[str, Any])
 
 def read_prompts(path: Path) -> Iterator[tuple[SampleRecord, list[int]]]:
     """Every stored sample with its prompt's token ids, put together again from the pieces. Needs no model."""
-    pieces: dict[str, list[int]] = {}
+    pieces: list[Sequence[int]] = []
     for _, line in _whole_lines(path):
-        if line["kind"] == "piece":
-            pieces[line["name"]] = unpack(line["ids"])
+        if line["kind"] == "pieces":
+            pieces += _split(line)
         elif line["kind"] == "block":
-            for record, names in zip(line["records"], line["prompts"], strict=True):
-                yield SampleRecord.model_validate(record), [token for name in names for token in pieces[name]]
+            for record, runs in zip(line["records"], line["prompts"], strict=True):
+                ids = [token for number in _numbers(runs) for token in pieces[number]]
+                yield SampleRecord.model_validate(record), ids
 
 
 def cut_pieces(ids: Sequence[int]) -> Iterator[Sequence[int]]:
     """`ids` in order, cut where their content says so: a shifted copy of a text has the same pieces but for its edges."""
+    tokens = np.asarray(ids, dtype=np.uint64)
+    mixed = np.zeros(len(tokens), dtype=np.uint64)
+    for back, factor in enumerate(_FACTORS):  # a hash of the last tokens up to each place
+        mixed[back:] += (tokens[: len(tokens) - back] + np.uint64(1)) * np.uint64(factor)
+    mixed ^= mixed >> np.uint64(29)
     start = 0
-    for at in range(len(ids)):
-        length = at + 1 - start
-        if length < _LEAST:
-            continue
-        mixed = 0
-        for token in ids[at - 3 : at + 1]:
-            mixed = (mixed * 0x9E3779B1 + token + 1) & 0xFFFFFFFF
-        mixed ^= mixed >> 15
-        if not mixed & _CUT_BITS or length == _MOST:
-            yield ids[start : at + 1]
-            start = at + 1
+    for place in np.flatnonzero((mixed & np.uint64(_CUT_BITS)) == 0):
+        end = int(place) + 1
+        if end - start >= _LEAST:
+            yield ids[start:end]
+            start = end
     if start < len(ids):
         yield ids[start:]
 
 
 def pack(ids: Sequence[int]) -> str:
     """Token ids as base64 text of deflated little-endian uint32."""
-    raw = array("I", ids)
-    return base64.b64encode(zlib.compress(raw.tobytes(), 9)).decode()
+    return base64.b64encode(zlib.compress(_bytes(ids), 9)).decode()
 
 
 def unpack(packed: str) -> list[int]:
-    raw = array("I")
-    raw.frombytes(zlib.decompress(base64.b64decode(packed)))
-    return list(raw)
+    return np.frombuffer(zlib.decompress(base64.b64decode(packed)), dtype="<u4").tolist()
 
 
 def hash_prompt(ids: Sequence[int]) -> str:
     """SHA-256 of the ids as little-endian uint32."""
-    return hashlib.sha256(array("I", ids).tobytes()).hexdigest()
+    return hashlib.sha256(_bytes(ids)).hexdigest()
+
+
+def _bytes(ids: Sequence[int]) -> bytes:
+    return np.asarray(ids, dtype="<u4").tobytes()
+
+
+def _split(line: dict[str, Any]) -> list[list[int]]:
+    ids, pieces, at = unpack(line["ids"]), [], 0
+    for length in line["lengths"]:
+        pieces.append(ids[at : at + length])
+        at += length
+    return pieces
+
+
+def _runs(numbers: Sequence[int]) -> Iterator[str]:
+    """1 2 3 7 as "1-3", "7"."""
+    start = 0
+    for at in range(1, len(numbers) + 1):
+        if at == len(numbers) or numbers[at] != numbers[at - 1] + 1:
+            first, last = numbers[start], numbers[at - 1]
+            yield f"{first}-{last}" if last > first else f"{first}"
+            start = at
+
+
+def _numbers(runs: str) -> Iterator[int]:
+    for run in runs.split():
+        first, _, last = run.partition("-")
+        yield from range(int(first), int(last or first) + 1)
 
 
 def _whole_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -194,6 +230,6 @@ def _whole_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 line = json.loads(raw)
             except ValueError:
                 return
-            if not isinstance(line, dict) or line.get("kind") not in ("run", "piece", "block"):
+            if not isinstance(line, dict) or line.get("kind") not in ("run", "pieces", "block"):
                 return
             yield offset, line

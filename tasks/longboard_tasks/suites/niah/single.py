@@ -29,8 +29,8 @@ def make_sample(*, task: str, context_length: int, seed: int, index: int, tokeni
         raise SuiteError(f'niah@1 has no task "{task}". It has: single.')
     plan = plan_single(context_length=context_length, seed=seed, index=index)
     prose, around = prose_ids(tokenizer), frame(tokenizer)
-    # A space before the needle: prose is cut between tokens, and a token carries the space before its word.
-    needle = encode(tokenizer, f" {plan.needle}")
+    # Spaces around the needle: prose is cut between tokens, which may be inside a word.
+    needle = encode(tokenizer, f" {plan.needle} ")
     if around.is_chat:
         # The start of the answer belongs to the assistant's turn, as RULER does.
         ask, prefix = plan.question.rsplit("? ", 1)
