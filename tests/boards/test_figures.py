@@ -100,6 +100,7 @@ def test_up_to_twelve_labels_never_touch_each_other_nor_leave_the_frame(size, bl
                 k,
                 0.5 + spread * (rng.random() - 0.5),
                 100 * (1 + spread * rng.random()),
+                probability=0.5,
                 label="N" * rng.randint(5, 34),
             )
             for k in range(rng.randint(1, 12))

@@ -72,6 +72,7 @@ class Size:
     bottom: float = 50
     font: float = 13
     labels: int = 12  # points with a name beside them
+    crowd: int = 40  # with more points than this, dominated ones without a name are dots: no link, no whiskers
 
     @property
     def frame(self) -> Box:
@@ -137,7 +138,7 @@ def draw_front(
         "height": _px(size.height),
         "font": _px(size.font),
         "plot": _rect(frame),
-        "x_title": f"{cost.title}{f', {unit_name}' if unit_name else ''}{' (log scale)' if x.log else ''}",
+        "x_title": f"{cost.title}{f', {unit_name}' if unit_name else ''}{' (log scale)' if x.log and size is WIDE else ''}",
         "y_title": gain.title,
         "x_better": "more is better →" if cost.higher_is_better else "← less is better",
         "x_middle": _px((frame.left + frame.right) / 2),
@@ -145,12 +146,12 @@ def draw_front(
         "y_middle": _px((frame.top + frame.bottom) / 2),
         "x_ticks": [
             {"at": _px(x(tick)), "text": _tick(tick), "y": _px(frame.bottom + 18)}
-            for tick in x.ticks(5 if size is NARROW else 8)
+            for tick in x.ticks(4 if size is NARROW else 8)
         ],
         "y_ticks": _y_ticks(y, frame),
         "steps": _path(steps),
         "area": _area(steps, frame),
-        "points": _drawn_points(spots, x, y, unit, steps, size),
+        **_drawn_points(spots, x, y, unit, steps, size),
     }
 
 
@@ -161,22 +162,24 @@ def _drawn_points(
     unit: float,
     steps: Sequence[tuple[float, float]],
     size: Size,
-) -> list[dict[str, Any]]:
+) -> dict[str, Any]:
     # The front's Systems are named first, then the most accurate of the rest.
     order = sorted(range(len(spots)), key=lambda i: (not spots[i][0].on_front, -spots[i][0].gain.number))
-    named = order[: size.labels]
-    whiskers = [_whiskers(p, sx, sy, x, y, unit) for p, sx, sy in spots]
-    texts = {i: _shortened(spots[i][0].label, 22 if size is NARROW else 34) for i in named}
+    named = [i for i in order if size is WIDE or spots[i][0].certainty != "off"][: size.labels]
+    dots = [i for i in order if len(spots) > size.crowd and spots[i][0].certainty == "off" and i not in named]
+    drawn = [i for i in order if i not in set(dots)]
+    whiskers = {i: _whiskers(*spots[i], x, y, unit) for i in drawn}
+    texts = {i: _shortened(spots[i][0].label, 18 if size is NARROW else 34) for i in named}
     boxes = place(
         [Anchor(spots[i][1], spots[i][2], _text_width(texts[i], size.font), size.font + 3) for i in named],
-        marks=[Box(sx - 8, sy - 8, sx + 8, sy + 8) for _, sx, sy in spots],
-        lines=[box for pair in whiskers for box in pair] + [_segment(a, b) for a, b in pairwise(steps)],
+        marks=[Box(sx - 8, sy - 8, sx + 8, sy + 8) for _, sx, sy in (spots[i] for i in drawn)],
+        lines=[box for pair in whiskers.values() for box in pair] + [_segment(a, b) for a, b in pairwise(steps)],
         frame=size.frame,
     )
     labels = {
         i: _label(texts[i], box, spots[i][1], spots[i][2], size.font) for i, box in zip(named, boxes, strict=True)
     }
-    return [
+    points = [
         {
             "x": _px(spots[i][1]),
             "y": _px(spots[i][2]),
@@ -190,8 +193,9 @@ def _drawn_points(
             "along": {"y1": _px(whiskers[i][1].top), "y2": _px(whiskers[i][1].bottom)},
             "label": labels.get(i),
         }
-        for i in reversed(order)  # the front is drawn last, on top
+        for i in reversed(drawn)  # the front is drawn last, on top
     ]
+    return {"points": points, "dots": "".join(f"M{_px(spots[i][1])} {_px(spots[i][2])}h0" for i in dots)}
 
 
 def _whiskers(p: FrontPoint, sx: float, sy: float, x: Scale, y: Scale, unit: float) -> tuple[Box, Box]:
@@ -284,7 +288,7 @@ def draw_lengths(series: Sequence[LengthSeries], *, gain: MetricInfo, size: Size
         "height": _px(size.height),
         "font": _px(size.font),
         "plot": _rect(frame),
-        "x_title": "Context length, tokens (log scale)",
+        "x_title": "Context length, tokens",
         "y_title": gain.title,
         "x_better": "",
         "x_middle": _px((frame.left + frame.right) / 2),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 GAP = 2.0  # least space between two labels, px
-DIRECTIONS = (0, -45, 45, -90, 90, -135, 135, 180)  # degrees, y downwards; to the right first: one reads from there
+# To the right first: one reads from there. y runs downwards.
+DIRECTIONS = tuple(
+    (round(math.cos(math.radians(degrees)), 9), round(math.sin(math.radians(degrees)), 9))
+    for degrees in (0, -45, 45, -90, 90, -135, 135, 180)
+)
 REACHES = (12, 20, 32, 48, 68, 92, 120, 156)  # px from the mark to the label's nearest edge
 
 
@@ -54,37 +58,48 @@ def place(anchors: Sequence[Anchor], *, marks: Sequence[Box], lines: Sequence[Bo
     taken: list[Box] = []
     for anchor in anchors:
         best, best_cost = None, math.inf
-        for candidate, distance in _candidates(anchor, frame):
+        near = Box(
+            anchor.x - anchor.width - REACHES[-1], anchor.y - REACHES[-1] - anchor.height,
+            anchor.x + anchor.width + REACHES[-1], anchor.y + REACHES[-1] + anchor.height,
+        )  # fmt: skip
+        near_marks = [mark for mark in marks if near.overlap(mark)]
+        near_lines = [line for line in lines if near.overlap(line)]
+        for candidate, distance in _around_the_mark(anchor, frame):
+            if distance >= best_cost:
+                break  # candidates come by rising distance, and a cost is never below it
             if any(candidate.grown(GAP).overlap(other) for other in taken):
                 continue
-            cost = distance + 1_000 * sum(candidate.overlap(m) > 0 for m in marks)
-            cost += sum(min(24, candidate.overlap(line)) for line in lines)
+            cost = distance + sum(min(24.0, candidate.overlap(line)) for line in near_lines)
+            if cost < best_cost:
+                cost += 1_000 * sum(candidate.overlap(mark) > 0 for mark in near_marks)
             if cost < best_cost:
                 best, best_cost = candidate, cost
-        taken.append(best or _nudged(anchor, frame))
+        taken.append(best or _free_row(anchor, taken, frame))
     return taken
 
 
-def _candidates(anchor: Anchor, frame: Box) -> list[tuple[Box, float]]:
-    """Rings around the mark, then, for crowded frames, every row of it."""
-    boxes: list[tuple[Box, float]] = []
+def _around_the_mark(anchor: Anchor, frame: Box) -> Iterator[tuple[Box, float]]:
     for reach in REACHES:
-        for rank, degrees in enumerate(DIRECTIONS):
-            dx, dy = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        for rank, (dx, dy) in enumerate(DIRECTIONS):
             centre_x = anchor.x + dx * reach + _sign(dx) * anchor.width / 2
             centre_y = anchor.y + dy * reach + _sign(dy) * anchor.height / 2
             box = _around(centre_x, centre_y, anchor)
             if frame.holds(box):
-                boxes.append((box, reach + rank))
+                yield box, reach + rank
+
+
+def _free_row(anchor: Anchor, taken: Sequence[Box], frame: Box) -> Box:
+    """For crowded frames: the free place nearest to the mark on a grid over the whole frame."""
     row = anchor.height + GAP
-    for step in range(int((frame.bottom - frame.top) // row)):
-        for part in range(9):
-            left = frame.left + (frame.right - frame.left - anchor.width) * part / 8
-            box = Box(left, frame.top + step * row, left + anchor.width, frame.top + step * row + anchor.height)
-            if frame.holds(box):
-                away = math.hypot((box.left + box.right) / 2 - anchor.x, (box.top + box.bottom) / 2 - anchor.y)
-                boxes.append((box, 60 + away))
-    return boxes
+    places = [
+        Box(left, top, left + anchor.width, top + anchor.height)
+        for top in (frame.top + step * row for step in range(int((frame.bottom - frame.top) // row)))
+        for left in (frame.left + (frame.right - frame.left - anchor.width) * part / 8 for part in range(9))
+    ]
+    free = [p for p in places if frame.holds(p) and not any(p.grown(GAP / 2).overlap(other) for other in taken)]
+    if not free:
+        return _nudged(anchor, frame)
+    return min(free, key=lambda p: math.hypot((p.left + p.right) / 2 - anchor.x, (p.top + p.bottom) / 2 - anchor.y))
 
 
 def _around(x: float, y: float, anchor: Anchor) -> Box:

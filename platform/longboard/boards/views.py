@@ -68,6 +68,7 @@ def board(request: HttpRequest, suite: str) -> HttpResponseBase:
         "summary": summary,
         "canonical": canonical,
         "suite": found.suite,
+        "suites": found.suites,
     }
     template = "boards/board_swap.html" if partial else "boards/board.html"
     response = render(request, template, context)
