@@ -11,9 +11,9 @@ from typing import Any
 
 from longboard_tasks.engine.errors import SuiteError
 from longboard_tasks.engine.samples import Sample
-from longboard_tasks.suites.niah.plan import plan_single
+from longboard_tasks.suites.niah.plan import CITIES, NeedlePlan, plan_single
 from longboard_tasks.suites.niah.scoring import string_match_all
-from longboard_tasks.suites.segments import encode, frame, prose_ids
+from longboard_tasks.suites.segments import Frame, encode, frame, prose_ids
 
 NEW_TOKENS = 24  # a tokenizer that splits digits needs 8 for the answer
 
@@ -29,20 +29,13 @@ def make_sample(*, task: str, context_length: int, seed: int, index: int, tokeni
         raise SuiteError(f'niah@1 has no task "{task}". It has: single.')
     plan = plan_single(context_length=context_length, seed=seed, index=index)
     prose, around = prose_ids(tokenizer), frame(tokenizer)
-    # Spaces around the needle: prose is cut between tokens, which may be inside a word.
-    needle = encode(tokenizer, f" {plan.needle} ")
-    if around.is_chat:
-        # The start of the answer belongs to the assistant's turn, as RULER does.
-        ask, prefix = plan.question.rsplit("? ", 1)
-        question, tail = encode(tokenizer, f"{ask}?"), [*around.after, *encode(tokenizer, prefix)]
-    else:
-        question, tail = encode(tokenizer, plan.question), list(around.after)
-    fixed = len(around.before) + len(needle) + len(question) + len(tail)
+    needle, question = _encode_facts(tokenizer, plan, around)
+    fixed = len(around.before) + len(needle) + len(question)
     room = context_length - fixed
     if room < 1:
         raise SuiteError(
-            f"context_length={context_length} leaves no room for a haystack: this tokenizer needs {fixed} tokens for template, "
-            f"needle and question. Ask for at least {fixed + 1}."
+            f"context_length={context_length} leaves no room for a haystack: by this tokenizer template, needle and question "
+            f"take {fixed} tokens. Ask for at least {least_length(tokenizer)}."
         )
     if room > len(prose):
         raise SuiteError(
@@ -54,7 +47,7 @@ def make_sample(*, task: str, context_length: int, seed: int, index: int, tokeni
     return Sample(
         task=task,
         index=index,
-        ids=(*context, *question, *tail),
+        ids=(*context, *question),
         target=plan.target,
         depth=plan.depth,
         context=len(context),
@@ -62,6 +55,25 @@ def make_sample(*, task: str, context_length: int, seed: int, index: int, tokeni
     )
 
 
+def least_length(tokenizer: Any) -> int:
+    """The shortest context that every sample fits, whatever its city: one token of haystack beside the longest facts."""
+    around = frame(tokenizer)
+    plans = [NeedlePlan(index=0, depth=0.0, city=city, number="1029384") for city in CITIES]
+    facts = [sum(map(len, _encode_facts(tokenizer, plan, around))) for plan in plans]
+    return len(around.before) + max(facts) + 1
+
+
 def score(task: str, answer: str, target: str) -> float:
     """1 if the answer contains the number, else 0. Needs no model: stored samples can be scored again."""
     return string_match_all(answer, [target])
+
+
+def _encode_facts(tokenizer: Any, plan: NeedlePlan, around: Frame) -> tuple[list[int], list[int]]:
+    """(needle, everything after the haystack)."""
+    # Spaces around the needle: prose is cut between tokens, which may be inside a word.
+    needle = encode(tokenizer, f" {plan.needle} ")
+    if not around.is_chat:
+        return needle, encode(tokenizer, plan.question)
+    # The start of the answer belongs to the assistant's turn, as RULER does.
+    ask, prefix = plan.question.rsplit("? ", 1)
+    return needle, [*encode(tokenizer, f"{ask}?"), *around.after, *encode(tokenizer, prefix)]
