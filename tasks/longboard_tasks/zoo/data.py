@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -74,6 +75,21 @@ class Stretch:
         self.ids += other.ids
         self.weights += other.weights
         return self
+
+
+class Sequences(Protocol):
+    def sequence(self, rng: random.Random, length: int) -> Stretch: ...
+
+
+class ToyRepeats:
+    """A stretch of 4 to 8 random tokens out of 32, over and over: from its second turn on it can be recalled. Chance 1/32."""
+
+    def sequence(self, rng: random.Random, length: int) -> Stretch:
+        turn = [rng.randrange(16, 48) for _ in range(rng.randint(4, 8))]
+        whole = Stretch().add(turn)
+        while len(whole.ids) < length:
+            whole.add(turn, TARGET)
+        return Stretch(whole.ids[:length], whole.weights[:length])
 
 
 class Source:
@@ -214,7 +230,7 @@ class Batch:
     weight: np.ndarray
 
 
-def make_batch(source: Source, *, seed: int, step: int, length: int, tokens: int) -> Batch:
+def make_batch(source: Sequences, *, seed: int, step: int, length: int, tokens: int) -> Batch:
     """Batch number `step`: sequences of one length, `tokens` in all; the loss looks at a quarter of the places.
 
     Every weighted answer is among them, and of the rest a random share, weighted up to stand for all of it: logits over the

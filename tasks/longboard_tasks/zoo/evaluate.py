@@ -69,7 +69,8 @@ def main() -> None:
     logging.set_verbosity_error()  # or it says once per kernel that a slower form is used
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32  # bf16 is slower than fp32 on most processors
-    model = AutoModelForCausalLM.from_pretrained(arguments.folder, dtype=dtype).to(device).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(arguments.folder, dtype=dtype)
+    model.to(device).eval()
     tokenizer = AutoTokenizer.from_pretrained(arguments.folder)
     prose = tokenizer.encode(load_prose().text, add_special_tokens=False)
     path = arguments.folder / "card.json"

@@ -113,22 +113,22 @@ RECIPES = {
     ),
 }
 
-# About 50K parameters, for `--smoke`: a minute on a laptop's processor.
+# About 50,000 parameters, for `--smoke`: half a minute on a laptop's processor.
 SMOKE = Recipe(
     LlamaConfig(
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=48,
+        intermediate_size=96,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=512,
-        **{**SHARED, "vocab_size": 64},
+        max_position_embeddings=128,
+        **{**SHARED, "vocab_size": 64, "tie_word_embeddings": False, "initializer_range": 0.1},
     ),
-    (Stage(64, 300),),
-    tokens_per_step=2_048,
-    learning_rate=3e-3,
-    warmup=20,
-    shortest=64,
+    (Stage(32, 600),),
+    tokens_per_step=1_024,
+    learning_rate=1e-2,
+    warmup=30,
+    shortest=32,
 )
 
 

@@ -101,6 +101,7 @@ def spread_time_steps(model: nn.Module) -> nn.Module:
     """
     for module in model.modules():
         if type(module).__name__ == "GraniteMoeHybridMambaLayer":
-            steps = torch.exp(torch.empty_like(module.dt_bias).uniform_(math.log(0.001), math.log(0.1)))
-            module.dt_bias.copy_(steps + torch.log(-torch.expm1(-steps)))  # the inverse of softplus
+            bias: Any = module.dt_bias
+            steps = torch.exp(torch.empty_like(bias).uniform_(math.log(0.001), math.log(0.1)))
+            bias.copy_(steps + torch.log(-torch.expm1(-steps)))  # the inverse of softplus
     return model

@@ -18,7 +18,10 @@ import json
 import math
 import random
 import shutil
+import sys
+import tempfile
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,10 +32,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging
 
-from longboard_tasks.zoo.data import TARGET, Batch, Source, make_batch
+from longboard_tasks.zoo.data import TARGET, Batch, Sequences, Source, ToyRepeats, make_batch
 from longboard_tasks.zoo.prose import training_prose
-from longboard_tasks.zoo.recipes import RECIPES, Recipe, fresh_config
+from longboard_tasks.zoo.recipes import RECIPES, SMOKE, Recipe, fresh_config
 from longboard_tasks.zoo.ssd import spread_time_steps, use_chunked_ssd
 from longboard_tasks.zoo.tokenizer import FOLDER as TOKENIZER
 from longboard_tasks.zoo.tokenizer import load_tokenizer
@@ -43,7 +47,7 @@ LENGTH_GRID = 64  # batch lengths are multiples of this
 class Batches(Dataset[Batch]):
     """Batch number n of a recipe, made on demand in a loader process."""
 
-    def __init__(self, recipe: Recipe, source: Source) -> None:
+    def __init__(self, recipe: Recipe, source: Sequences) -> None:
         self.recipe, self.source = recipe, source
 
     def __len__(self) -> int:
@@ -104,14 +108,21 @@ def weighted_loss(model: PreTrainedModel, batch: Batch, device: torch.device) ->
     return (losses * weight).sum() / weight.sum(), right.detach()
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    first_loss: float  # mean over the first 50 steps of this process
+    last_loss: float  # mean over the last 50
+    answers_right: float  # share of answer tokens, over the last 50 steps
+
+
 def train(
-    name: str, recipe: Recipe, source: Source, out: Path, *, device: torch.device, workers: int, compiled: bool
-) -> Any:
-    """Train to the end and leave the model in out/<name>, with a checkpoint beside it. Returns (model, last loss, right)."""
+    name: str, recipe: Recipe, source: Sequences, out: Path, *, device: torch.device, workers: int, compiled: bool
+) -> Outcome:
+    """Train to the end; leaves the model in out/<name> and a checkpoint beside it, both renewed once a minute."""
     torch.manual_seed(recipe.seed)
     torch.set_float32_matmul_precision("high")
     model = AutoModelForCausalLM.from_config(fresh_config(recipe), dtype=torch.float32)
-    use_chunked_ssd(spread_time_steps(model)).to(device)
+    use_chunked_ssd(spread_time_steps(model)).to(device).train()
     if compiled:
         for layer in model.base_model.layers:
             # Padded matrix shapes fix strides at the first length seen; the next length then breaks the backward pass.
@@ -132,10 +143,8 @@ def train(
         prefetch_factor=4 if workers else None,
         collate_fn=keep,
     )
-    started = reported = saved_at = time.perf_counter()
-    seen, losses, rights = 0, [], []
-    loss_now = right_now = math.nan
-    model.train()
+    progress = Progress(name, recipe, first)
+    saved_at = time.perf_counter()
     for step, batch in enumerate(loader, start=first):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, step)
@@ -145,24 +154,11 @@ def train(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        seen += batch.ids.size
-        losses.append(loss.detach())
-        rights.append(right)
+        progress.add(step, loss.detach(), right, batch.ids.size)
         last = step + 1 == recipe.steps
-        if last or (step + 1) % 50 == 0:
-            loss_now, right_now = (torch.stack(values[-50:]).mean().item() for values in (losses, rights))
-            losses, rights, now = [], [], time.perf_counter()
-            rate = seen / (now - reported)
-            left = (now - started) / (step + 1 - first) * (recipe.steps - step - 1)
-            print(
-                f"{name} step {step + 1}/{recipe.steps}  up to {recipe.stage(step).longest} tokens  loss {loss_now:.3f}  "
-                f"answers right {right_now:.3f}  {rate:,.0f} tokens/s  {left:.0f} s left",
-                flush=True,
-            )
-            reported, seen = now, 0
         if last or time.perf_counter() - saved_at > 60:
             saved_at = time.perf_counter()
-            seconds = spent + saved_at - started
+            seconds = spent + saved_at - progress.started
             state = {
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
@@ -171,43 +167,65 @@ def train(
             }
             torch.save(state, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").replace(checkpoint)
-            export(name, model, recipe, out / name, steps=step + 1, seconds=seconds, loss=loss_now, device=device)
-    return model, loss_now, right_now
+            facts = {"steps": step + 1, "seconds": round(seconds), "final_loss": round(progress.loss, 4)}
+            export(name, model, recipe, out / name, facts, device)
+    return Outcome(progress.first_loss, progress.loss, progress.right)
 
 
-def keep(batch: Batch) -> Batch:
+class Progress:
+    """A line every 50 steps. Losses stay on the device in between: reading one waits for the device."""
+
+    def __init__(self, name: str, recipe: Recipe, first: int) -> None:
+        self.name, self.recipe, self.first = name, recipe, first
+        self.started = self.reported = time.perf_counter()
+        self.first_loss = self.loss = self.right = math.nan
+        self.losses: list[Tensor] = []
+        self.rights: list[Tensor] = []
+        self.tokens = 0
+
+    def add(self, step: int, loss: Tensor, right: Tensor, tokens: int) -> None:
+        self.losses.append(loss)
+        self.rights.append(right)
+        self.tokens += tokens
+        done = step + 1
+        if done % 50 and done != self.recipe.steps:
+            return
+        self.loss, self.right = (torch.stack(values).mean().item() for values in (self.losses, self.rights))
+        self.first_loss = self.loss if math.isnan(self.first_loss) else self.first_loss
+        now = time.perf_counter()
+        left = (now - self.started) / (done - self.first) * (self.recipe.steps - done)
+        print(
+            f"{self.name} step {done}/{self.recipe.steps}  up to {self.recipe.stage(step).longest} tokens  "
+            f"loss {self.loss:.3f}  answers right {self.right:.3f}  "
+            f"{self.tokens / (now - self.reported):,.0f} tokens/s  {left:.0f} s left",
+            flush=True,
+        )
+        self.reported, self.tokens, self.losses, self.rights = now, 0, [], []
+
+
+def keep(batch: Any) -> Any:
+    """A batch comes whole from the data set: there is nothing to collate."""
     return batch
 
 
 def export(
-    name: str,
-    model: PreTrainedModel,
-    recipe: Recipe,
-    folder: Path,
-    *,
-    steps: int,
-    seconds: float,
-    loss: float,
-    device: torch.device,
+    name: str, model: PreTrainedModel, recipe: Recipe, folder: Path, facts: dict[str, Any], device: torch.device
 ) -> None:
     """Write what `from_pretrained` takes: weights in bf16, configuration, tokenizer; and card.json with the facts."""
     stock = AutoModelForCausalLM.from_config(fresh_config(recipe), dtype=torch.float32)
     stock.load_state_dict({key: value.cpu() for key, value in model.state_dict().items()})
     stock.generation_config.do_sample = False
     stock.to(torch.bfloat16).save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)  # it comes out readable by its owner alone
     shutil.copytree(TOKENIZER, folder, dirs_exist_ok=True)
+    lengths = (batch_length(recipe, step) for step in range(facts["steps"]))
     card = {
         "id": name,
         "architecture": type(stock).__name__,
         "parameters": sum(p.numel() for p in stock.parameters()),
-        "steps": steps,
+        **facts,
         "planned_steps": recipe.steps,
-        "tokens_seen": sum(
-            recipe.tokens_per_step // length * length
-            for length in (batch_length(recipe, step) for step in range(steps))
-        ),
-        "seconds": round(seconds),
-        "final_loss": round(loss, 4),
+        "tokens_seen": sum(recipe.tokens_per_step // length * length for length in lengths),
         "stages": [[stage.longest, stage.steps] for stage in recipe.stages],
         "learning_rate": recipe.learning_rate,
         "seed": recipe.seed,
@@ -219,26 +237,52 @@ def export(
     (folder / "card.json").write_text(json.dumps(card, indent=2) + "\n")
 
 
-def main() -> None:
+def smoke() -> int:
+    """Train about 50,000 parameters to recall what they just saw; 0 if loss and recall say that it worked, else 1."""
+    torch.set_num_threads(
+        1
+    )  # the toy is too small to share, and waiting for a busy neighbour core costs more than it gains
+    with tempfile.TemporaryDirectory() as scratch:
+        cpu = torch.device("cpu")
+        outcome = train("smoke", SMOKE, ToyRepeats(), Path(scratch), device=cpu, workers=0, compiled=False)
+    passed = outcome.last_loss < 0.6 * outcome.first_loss and outcome.answers_right > 0.3
+    print(
+        f"loss {outcome.first_loss:.3f} -> {outcome.last_loss:.3f}, recall {outcome.answers_right:.3f} (chance 0.031): "
+        f"{'training works' if passed else 'TRAINING IS BROKEN'}"
+    )
+    return 0 if passed else 1
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description="Train one model of the zoo.")
-    parser.add_argument("model", choices=sorted(RECIPES))
+    parser.add_argument("model", nargs="?", choices=sorted(RECIPES))
+    parser.add_argument(
+        "--smoke", action="store_true", help="a toy model on the CPU instead; exit status 1 if it learns nothing"
+    )
     parser.add_argument("--out", type=Path, default=Path("var/zoo"), help="folder for the model and its checkpoint")
     parser.add_argument("--workers", type=int, default=6, help="processes that make data")
-    parser.add_argument("--compile", action="store_true", help="torch.compile every layer")
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile every layer: a minute first, then twice as fast"
+    )
     arguments = parser.parse_args()
-    recipe = RECIPES[arguments.model]
+    logging.set_verbosity_error()
+    if arguments.smoke:
+        return smoke()
+    if arguments.model is None:
+        parser.error(f"name a model ({', '.join(RECIPES)}), or pass --smoke")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     arguments.out.mkdir(parents=True, exist_ok=True)
     train(
         arguments.model,
-        recipe,
+        RECIPES[arguments.model],
         training_source(),
         arguments.out,
         device=device,
         workers=arguments.workers,
         compiled=arguments.compile,
     )
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
