@@ -60,11 +60,12 @@ def _decimals(value: float, half_width: float, unit: str) -> int:
     """Shares: as far as the half-width's first digit, 2 to 4. The rest: three significant digits of the value."""
     if unit == "share":
         return min(4, max(2, -math.floor(math.log10(half_width)))) if half_width > 0 else 2
-    return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+    return 2 - math.floor(math.log10(abs(value))) if value else 0
 
 
 def _fixed(value: float, decimals: int) -> str:
-    return f"{value:,.{decimals}f}"
+    """Rounded to that many decimals; negative ones round before the point: 27,176 to -2 decimals is 27,200."""
+    return f"{round(value, decimals):,.{max(0, decimals)}f}"
 
 
 def length_label(tokens: int) -> str:

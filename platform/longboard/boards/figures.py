@@ -112,12 +112,12 @@ def _linear_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _log_ticks(low: float, high: float, most: int) -> list[float]:
-    for factors in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 3), (1,)):
         ticks = [factor * 10.0**p for p in powers for factor in factors if low <= factor * 10.0**p <= high]
-        if len(ticks) <= most:
+        if 3 <= len(ticks) <= most:
             return ticks
-    return ticks[:: math.ceil(len(ticks) / most)]
+    return ticks[:: math.ceil(len(ticks) / most) or 1]
 
 
 def draw_front(

@@ -34,14 +34,14 @@ def takeaway(points: Sequence[FrontPoint], *, metric: MetricInfo, cost: MetricIn
     best = max(points, key=lambda p: (p.gain.number, -_loss(p, cost)))
     cheap = min(points, key=lambda p: (_loss(p, cost), -p.gain.number))
     if len(points) == 1:
-        return f"{where}, {best.label} is the only system measured: {best.gain.text} for {best.cost.value}"
+        return f"{where}, {best.label} is the only system measured: {_glued(best)} for {best.cost.value}"
     tied = [p for p in points if p is not best and p.gain.high >= best.gain.low]
-    lead = f"{where}, {best.label} is most accurate, {best.gain.text}{_doubt(tied)}"
+    lead = f"{where}, {best.label} is most accurate, {_glued(best)}{_doubt(tied)}"
     alone, against = CHEAPEST[cost.name]
     if best is cheap:
         return f"{lead}, and {alone}, {best.cost.value}"
     ratio = _ratio(best, cheap)
-    return f"{lead}; {cheap.label} {against.format(ratio) if ratio else alone}, at {cheap.gain.text}"
+    return f"{lead}; {cheap.label} {against.format(ratio) if ratio else alone}, at {_glued(cheap)}"
 
 
 def _doubt(tied: Sequence[FrontPoint]) -> str:
@@ -62,3 +62,8 @@ def _ratio(best: FrontPoint, cheap: FrontPoint) -> str:
 
 def _loss(point: FrontPoint, cost: MetricInfo) -> float:
     return -point.cost.number if cost.higher_is_better else point.cost.number
+
+
+def _glued(point: FrontPoint) -> str:
+    """The accuracy with its interval, never broken at a line's end."""
+    return point.gain.text.replace(" ", "\N{NO-BREAK SPACE}")
