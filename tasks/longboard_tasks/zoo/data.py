@@ -16,7 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from longboard_tasks.suites.niah.plan import CITIES
+from longboard_tasks.zoo.prose import CITY
 
 Encode = Callable[[str], list[int]]
 
@@ -196,7 +196,7 @@ class Source:
         found: dict[str, None] = {}
         while len(found) < count:
             key = kind(rng)
-            if key not in CITIES:
+            if not CITY.search(key):
                 found[key] = None
         return list(found)
 

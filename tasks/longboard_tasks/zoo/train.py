@@ -72,9 +72,14 @@ def training_source() -> Source:
     """All training prose in tokens, and the tokenizer to write facts with. Takes about five seconds."""
     texts, tokenizer = training_prose(), load_tokenizer()
     backend = tokenizer.backend_tokenizer
-    prose = np.concatenate([np.array(encoding.ids, dtype=np.uint16) for encoding in backend.encode_batch(texts)])
+    encodings = backend.encode_batch(texts, add_special_tokens=False)
+    prose = np.concatenate([np.array(encoding.ids, dtype=np.uint16) for encoding in encodings])
     return Source(
-        prose, texts, lambda text: backend.encode(text).ids, bos=tokenizer.bos_token_id, eos=tokenizer.eos_token_id
+        prose,
+        texts,
+        lambda text: backend.encode(text, add_special_tokens=False).ids,
+        bos=tokenizer.bos_token_id,
+        eos=tokenizer.eos_token_id,
     )
 
 
@@ -116,9 +121,17 @@ class Outcome:
 
 
 def train(
-    name: str, recipe: Recipe, source: Sequences, out: Path, *, device: torch.device, workers: int, compiled: bool
+    name: str,
+    recipe: Recipe,
+    source: Sequences,
+    out: Path,
+    *,
+    device: torch.device,
+    workers: int,
+    compiled: bool,
+    save_every_s: float = 60.0,
 ) -> Outcome:
-    """Train to the end; leaves the model in out/<name> and a checkpoint beside it, both renewed once a minute."""
+    """Train to the end, from the checkpoint if there is one; leaves the model in out/<name> and its checkpoint beside it."""
     torch.manual_seed(recipe.seed)
     torch.set_float32_matmul_precision("high")
     model = AutoModelForCausalLM.from_config(fresh_config(recipe), dtype=torch.float32)
@@ -156,7 +169,7 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         progress.add(step, loss.detach(), right, batch.ids.size)
         last = step + 1 == recipe.steps
-        if last or time.perf_counter() - saved_at > 60:
+        if last or time.perf_counter() - saved_at > save_every_s:
             saved_at = time.perf_counter()
             seconds = spent + saved_at - progress.started
             state = {
