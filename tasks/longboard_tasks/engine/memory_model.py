@@ -31,13 +31,14 @@ class MemoryModel:
     passing: float  # short-lived tensors for each token of a chunk
     passing_per_pair: float  # and for each (query, key) pair: the attention mask, once a layer
     logits: float  # for each position whose logits are asked for
+    spread: float = 0  # keys and values of one layer repeated for every query head, for each token held
 
     def cache(self, tokens: int) -> float:
         """Of one row that has read `tokens`. Too much for sliding windows, which stop growing: the safe side."""
         return self.state + self.per_token * tokens
 
     def pass_bytes(self, tokens: int, chunk: int, keep: int) -> float:
-        return chunk * self.passing + chunk * tokens * self.passing_per_pair + keep * self.logits
+        return chunk * self.passing + chunk * tokens * self.passing_per_pair + keep * self.logits + tokens * self.spread
 
     def rows_that_fit(self, tokens: int, keep: int, chunk: int, room: int) -> int:
         """Rows of a batch of tails whose caches fit beside the trunk's own cache. A tail is at most one chunk at a time."""
@@ -76,20 +77,29 @@ def measure_memory(reader: Reader, weights: int) -> MemoryModel:
             reader.read(stream, torch.full((1, tokens), 1, device=reader.device), 1)
             held[i] = sum(count_bytes(stream).values())
     size = next(p.element_size() for p in reader.model.parameters())
+    heads = _number(config, "num_attention_heads", "n_head") or 1
     hidden, inner = _number(config, "hidden_size", "n_embd", "d_model"), _number(config, "intermediate_size", "n_inner")
     inner = max(inner, 4 * hidden)
-    heads = _number(config, "num_attention_heads", "n_head") or 1
     per_token = (held[1] - held[0]) / 64
     return MemoryModel(
         weights=weights,
         per_token=per_token,
         state=max(0.0, held[0] - 64 * per_token),
-        passing=size * (12 * hidden + 4 * inner),
+        passing=size * (12 * hidden + 4 * inner) + _scan_bytes(config),
         # A boolean mask, plus scores for every head where attention is not fused.
         passing_per_pair=1 + (4 * heads if getattr(config, "_attn_implementation", "") == "eager" else size),
         logits=config.vocab_size * (size + 4 + 4),
+        spread=2 * size * heads * (_number(config, "head_dim") or hidden // heads) if per_token else 0,
     )
 
 
 def _number(config: Any, *names: str) -> int:
     return next((value for name in names if isinstance(value := getattr(config, name, None), int)), 0)
+
+
+def _scan_bytes(config: Any) -> int:
+    """For each token: what transformers' own chunked scan of Mamba-2 layers holds, fp32, some five tensors of a position's
+    scores against its whole chunk, for every head. More than all the rest of the layer."""
+    length = _number(config, "chunk_size", "mamba_chunk_size")
+    heads = _number(config, "num_heads", "mamba_n_heads", "mamba_num_heads", "n_mamba_heads")
+    return 5 * 4 * length * heads if _number(config, "state_size", "mamba_d_state", "ssm_state_size") else 0
