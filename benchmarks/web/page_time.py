@@ -119,7 +119,7 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
         ask(path)  # imports, templates, connections
     kinds: dict[str, dict[str, float]] = {}
     for kind in ("cold", "warm", "unchanged"):
-        times, size = [], 0
+        times, cpu, size = [], 0.0, 0
         for path in paths:
             ask(path)
         for turn in range(rounds):
@@ -127,7 +127,9 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
             if kind == "cold":
                 cache.clear()
             headers = {"If-None-Match": ask(path)[3]} if kind == "unchanged" else {}
+            start = time.process_time()
             took, size, _, _ = ask(path, **headers)
+            cpu += time.process_time() - start
             times.append(took)
         headers = {"If-None-Match": ask(paths[0])[3]} if kind == "unchanged" else {}
         if kind == "cold":
@@ -136,6 +138,7 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
         kinds[kind] = {
             "p50_ms": round(statistics.median(times), 2),
             "p95_ms": round(times[min(len(times) - 1, round(0.95 * len(times)))], 2),
+            "cpu_mean_ms": round(cpu / rounds * 1_000, 2),
             "sql": statements(paths[0], **headers),
             "bytes_gzip": size,
         }
@@ -174,7 +177,9 @@ def main() -> None:
     setup_test_environment()
     original = settings.DATABASES["default"]["NAME"]
     rows = []
-    print(f"{'systems':>8} {'numbers':>8} {'page':<10} {'p50 ms':>8} {'p95 ms':>8} {'SQL':>4} {'gzip KB':>8}")
+    print(
+        f"{'systems':>8} {'numbers':>8} {'page':<10} {'p50 ms':>8} {'p95 ms':>8} {'CPU ms':>8} {'SQL':>4} {'gzip KB':>8}"
+    )
     for count in options.systems:
         connection.creation.create_test_db(verbosity=0, autoclobber=True)
         try:
@@ -187,7 +192,7 @@ def main() -> None:
             connection.creation.destroy_test_db(str(original), verbosity=0)
         numbers = count * len(LENGTHS) * (1 + len(COSTS))
         for kind, got in kinds.items():
-            print(f"{count:>8,} {numbers:>8,} {kind:<10} {got['p50_ms']:>8.2f} {got['p95_ms']:>8.2f} {got['sql']:>4} "
+            print(f"{count:>8,} {numbers:>8,} {kind:<10} {got['p50_ms']:>8.2f} {got['p95_ms']:>8.2f} {got['cpu_mean_ms']:>8.2f} {got['sql']:>4} "
                   f"{got['bytes_gzip'] / 1000:>8.1f}")  # fmt: skip
         rows.append({"systems": count, "numbers": numbers, "pages": kinds, "first_view_bytes": weights})
     result = {
@@ -195,6 +200,9 @@ def main() -> None:
         "database": connection.vendor,
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load_average": os.getloadavg()[
+            0
+        ],  # above the core count, wall times are those of a busy machine: read the CPU
         "rounds": options.rounds,
         "rows": rows,
     }
