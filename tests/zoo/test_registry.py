@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from longboard_tasks.zoo.card import readme, with_tables
 from longboard_tasks.zoo.registry import ZOO, ModelMissing, find_model, weights_dir
 
 
@@ -43,3 +45,11 @@ def test_a_fetched_model_is_found_in_the_folder_for_fetched_models(tmp_path):
     (tmp_path / "smollm2-135m-instruct").mkdir()
     (tmp_path / "smollm2-135m-instruct/config.json").write_text("{}")
     assert weights_dir("smollm2-135m-instruct", tmp_path) == tmp_path / "smollm2-135m-instruct"
+
+
+def test_the_readmes_and_the_page_say_what_the_cards_say():
+    page = Path("docs/zoo.md").read_text()
+    assert page == with_tables(page)
+    for model in ZOO.values():
+        if model.shipped:
+            assert (weights_dir(model.id) / "README.md").read_text() == readme(model)

@@ -1,0 +1,120 @@
+"""Write what people read about the zoo from what was measured: each model's README.md, and the tables of docs/zoo.md.
+
+python -m longboard_tasks.zoo.card docs/zoo.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from longboard_tasks.zoo.registry import WEIGHTS, ZOO, ZooModel
+
+TASK = "niah@1/single"
+BEGIN, END = "<!-- tables: python -m longboard_tasks.zoo.card docs/zoo.md -->", "<!-- end of tables -->"
+README = """# {title}
+
+{summary}
+
+`{architecture}`, {parameters:,} parameters, {dtype}, Apache-2.0. A small model of the Longboard zoo: trained to find and
+copy facts in long texts, not to chat, reason or know anything.
+
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+
+## Training
+- Data: planted facts and questions about them, key-value tables, copying and plain prose, made on the fly by
+  `longboard_tasks.zoo.data`. Prose: 116 State of the Union speeches, 1791 to 2021, public domain. No prose, wording or city
+  of `niah@1` is in it.
+- {tokens_seen:,} tokens in {steps:,} steps, sequences of 128 to {longest:,} tokens; final loss {final_loss:.3f}
+  (weighted: answers count 50 times as much as prose).
+- {seconds:,} s on {hardware}, PyTorch {torch}, {date}, seed {seed}.
+{notes}
+## {task}
+Greedy generation with the stock class, held-out seeds (seed {eval_seed}); 95 % Wilson intervals.
+
+{table}
+
+## Limits
+- Trained on at most {longest:,} tokens; what it does beyond is measured above, not promised.
+- Byte-level BPE with 4,096 tokens, trained on English speeches: other languages and code take many tokens.
+- It knows one kind of question well. A score on another task says little about its family at a useful size.
+"""
+
+
+def read_card(model_id: str) -> dict[str, Any]:
+    return json.loads((WEIGHTS / model_id / "card.json").read_text())
+
+
+def cell(row: dict[str, Any]) -> str:
+    return f"{row['accuracy']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+
+
+def where(row: dict[str, Any]) -> str:
+    return f"{row['hardware']}, {row['dtype']}"
+
+
+def readme(model: ZooModel) -> str:
+    card = read_card(model.id)
+    rows = [f"| {r['context_length']:,} | {cell(r)} | {r['n']} | {where(r)} |" for r in card[TASK]]
+    return README.format(
+        title=model.title,
+        summary=model.summary,
+        longest=model.trained_length,
+        notes="".join(f"- {note}\n" for note in card.get("notes", [])),
+        task=TASK,
+        eval_seed=card[TASK][0]["seed"],
+        table="\n".join(["| context length | accuracy | n | measured on |", "| --- | --- | --- | --- |", *rows]),
+        **{key: value for key, value in card.items() if key not in ("notes", TASK)},
+    )
+
+
+def tables() -> str:
+    """Training and accuracy of every shipped model, as two Markdown tables."""
+    models = [model for model in ZOO.values() if model.shipped]
+    cards = {model.id: read_card(model.id) for model in models}
+    lines = [
+        "| model | family | class | parameters | tokens seen | steps | seconds | tokens/s | final loss |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for model in models:
+        card = cards[model.id]
+        rate = card["tokens_seen"] / card["seconds"]
+        lines.append(
+            f"| `{model.id}` | {model.family} | `{model.architecture}` | {model.parameters:,} | {card['tokens_seen']:,} "
+            f"| {card['steps']:,} | {card['seconds']} | {rate:,.0f} | {card['final_loss']:.3f} |"
+        )
+    lines += ["", "| context length | " + " | ".join(f"`{model.id}`" for model in models) + " |"]
+    lines.append("| --- |" + " --- |" * len(models))
+    rows = {model.id: {row["context_length"]: row for row in cards[model.id][TASK]} for model in models}
+    for length in sorted({length for found in rows.values() for length in found}):
+        cells = []
+        for model in models:
+            row = rows[model.id].get(length)
+            cells.append(
+                f"{cell(row)}, n={row['n']}{' ¹' if row['hardware'] == 'CPU' else ''}" if row else "not measured"
+            )
+        lines.append(f"| {length:,} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def with_tables(page: str) -> str:
+    """The page with everything between its two markers renewed."""
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n{tables()}\n{END}{rest.partition(END)[2]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the zoo's cards and the tables of its page.")
+    parser.add_argument("page", type=Path)
+    page = parser.parse_args().page
+    for model in ZOO.values():
+        if model.shipped:
+            (WEIGHTS / model.id / "README.md").write_text(readme(model))
+    page.write_text(with_tables(page.read_text()))
+
+
+if __name__ == "__main__":
+    main()
