@@ -66,7 +66,7 @@ class Size:
     name: str
     width: float
     height: float
-    left: float = 54
+    left: float = 62
     right: float = 18
     top: float = 14
     bottom: float = 50
@@ -80,7 +80,7 @@ class Size:
 
 
 WIDE = Size("wide", 860, 440, font=14)
-NARROW = Size("narrow", 320, 400, left=48, right=8, font=15, labels=6)
+NARROW = Size("narrow", 320, 400, left=60, right=8, font=15, labels=6)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,9 @@ def takeaway(points: Sequence[FrontPoint], *, metric: MetricInfo, cost: MetricIn
     best = max(points, key=lambda p: (p.gain.number, -_loss(p, cost)))
     cheap = min(points, key=lambda p: (_loss(p, cost), -p.gain.number))
     if len(points) == 1:
-        return f"{where}, {best.label} is the only system measured: {_glued(best)} for {best.cost.value}"
+        return (
+            f"{where}, {best.label} is the only system with both numbers so far: {_glued(best)} for {best.cost.value}"
+        )
     tied = [p for p in points if p is not best and p.gain.high >= best.gain.low]
     lead = f"{where}, {best.label} is most accurate, {_glued(best)}{_doubt(tied)}"
     alone, against = CHEAPEST[cost.name]
