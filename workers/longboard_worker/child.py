@@ -62,7 +62,9 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def _die_with_parent() -> None:
-    sys.stdin.buffer.read()  # blocks until the parent's end closes
+    # os.read, not sys.stdin: a thread inside a buffered reader makes the interpreter's own end fail.
+    while os.read(0, 4_096):
+        pass
     os._exit(3)
 
 

@@ -22,7 +22,7 @@ class Cell(models.Model):
     trust = models.CharField(max_length=14)
     runs = models.PositiveIntegerField()
     last_run = models.ForeignKey("submissions.Run", on_delete=models.PROTECT, related_name="+")
-    updated_at = models.DateTimeField()
+    updated_at = models.DateTimeField(db_index=True)  # the newest one is the page's version
 
     class Meta:
         constraints = [
