@@ -75,23 +75,25 @@ def test_out_of_memory_makes_smaller_batches_and_keeps_what_was_finished(monkeyp
 
 
 def test_out_of_memory_in_a_trunk_makes_smaller_chunks(monkeypatch):
-    fail_when(monkeypatch, lambda rows, tokens: tokens > 64)
     engine = open_tiny("mamba2")
+    fail_when(monkeypatch, lambda rows, tokens: tokens > 64)
     assert len(list(engine.answer(grid()))) == 9
     assert (engine.schedule.chunk, engine.schedule.rows) == (64, 1)
 
 
 def test_when_nothing_smaller_is_left_the_error_has_the_numbers(monkeypatch):
+    engine = open_tiny("llama")
     fail_when(monkeypatch, lambda rows, tokens: True)
     with pytest.raises(OutOfMemory, match=r"GiB at context 633 \(weights .*free") as caught:
-        list(open_tiny("llama").answer(grid()))
+        list(engine.answer(grid()))
     assert caught.value.failure_class == "oom"
 
 
 def test_other_errors_of_the_model_are_not_taken_for_lack_of_memory(monkeypatch):
+    engine = open_tiny("llama")
     fail_when(monkeypatch, lambda rows, tokens: True, message="shapes do not match")
     with pytest.raises(RuntimeError, match="shapes"):
-        list(open_tiny("llama").answer(grid()))
+        list(engine.answer(grid()))
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert not is_out_of_memory(ValueError("can't allocate memory"))
 

@@ -21,6 +21,7 @@ from longboard_tasks.engine.walk import Answer, Walk
 
 log = logging.getLogger(__name__)
 MOST_ROWS = 16  # more gain little: a batch of tails is already wide
+USUAL_TAIL = 128  # tokens
 STEP_LIMIT = 64  # tokens; a longer tail is faster to read with its whole prompt than token by token
 
 
@@ -111,8 +112,11 @@ class Engine:
         """
         room = free_bytes(self.loaded.device, memory_limit)
         chunk = self.wish.chunk or self.memory.choose_chunk(longest, room, self.loaded.device)
-        rows = self.wish.rows or min(MOST_ROWS, self.memory.rows_that_fit(longest, min(keep, chunk), chunk, room))
         mode = self.reader.mode
+        # Batches are of tails, which are short as a rule; without chunks a tail may be a whole prompt.
+        in_one_pass = min(chunk, USUAL_TAIL) if mode == "shared" else longest
+        fitting = self.memory.rows_that_fit(longest, min(keep, in_one_pass), in_one_pass, room)
+        rows = self.wish.rows or min(MOST_ROWS, fitting)
         self.schedule = Schedule(
             chunk=chunk,
             rows=rows if self.self_test.batches else 1,

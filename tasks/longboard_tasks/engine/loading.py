@@ -54,6 +54,7 @@ def load_system(system: SystemSpec, *, models_dir: Path | None = None, device: s
     Raises ModelLoadError when weights or tokenizer are missing or broken, UnsafeWeights when they could run code.
     """
     quiet_transformers()
+    _fix_kernels()
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     options: dict[str, Any] = {"dtype": DTYPES[system.runtime.dtype]}
     if system.runtime.attention == "eager":
@@ -147,6 +148,17 @@ def quiet_transformers() -> None:
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+
+
+def _fix_kernels() -> None:
+    """fp32 means fp32, and equal calls should choose equal kernels.
+
+    PyTorch lets cuDNN round the inputs of fp32 convolutions to TF32 (10 bits): a Mamba's convolution is one. cuDNN's attention
+    chooses its plan by the strides of its inputs; the other attention kernels do not look at them.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def is_offline() -> bool:

@@ -14,7 +14,6 @@ import torch
 
 from longboard_tasks.engine.reader import Reader
 from longboard_tasks.engine.stream import count_bytes
-from longboard_tasks.engine.trie import GRAIN
 
 SHARE_OF_ROOM = 0.8  # leave the rest to fragmentation and to what we do not count
 CHUNKS_CPU = (512, 256, 128, 64)  # larger ones gain nothing on a CPU and cost cache misses
@@ -41,9 +40,9 @@ class MemoryModel:
         return chunk * self.passing + chunk * tokens * self.passing_per_pair + keep * self.logits + tokens * self.spread
 
     def rows_that_fit(self, tokens: int, keep: int, chunk: int, room: int) -> int:
-        """Rows of a batch of tails whose caches fit beside the trunk's own cache. A tail is at most one chunk at a time."""
+        """Rows of a batch, `chunk` tokens of each in one pass, whose caches fit beside the trunk's own cache."""
         spare = room * SHARE_OF_ROOM - self.cache(tokens)
-        row = self.cache(tokens) + self.pass_bytes(tokens, min(chunk, 4 * GRAIN), keep)
+        row = self.cache(tokens) + self.pass_bytes(tokens, chunk, keep)
         return max(1, int(spare // max(row, 1)))
 
     def choose_chunk(self, tokens: int, room: int, device: torch.device) -> int:

@@ -46,6 +46,7 @@ class SelfTest:
     noise: float  # what two roundings of the embedding do
     error: float  # what the chosen mode does
     batches: bool = True  # False: rows of a batch disturb one another; read them one by one
+    repeats: bool = True  # False: on this device the same calls do not give the same bits twice
 
 
 def run_self_test(reader: Reader, *, tamper: Tamper | None = None) -> SelfTest:
@@ -53,10 +54,11 @@ def run_self_test(reader: Reader, *, tamper: Tamper | None = None) -> SelfTest:
     outcome = _test(reader, tamper)
     if _dtype(reader).itemsize >= 4 or outcome.mode == "off" or not _fits_in_single(reader):
         return outcome
-    with _in_single_precision(reader.model):
+    with _in_single_precision(reader.model), torch.backends.cudnn.flags(allow_tf32=False):
         single = _test(reader, tamper)
     if MODES.index(single.mode) > MODES.index(outcome.mode) or (outcome.batches and not single.batches):
-        return SelfTest(single.mode, f"in fp32: {single.reason}"[:290], single.noise, single.error, single.batches)
+        reason = f"in fp32: {single.reason}"[:290]
+        return SelfTest(single.mode, reason, single.noise, single.error, single.batches, outcome.repeats)
     return outcome
 
 
@@ -84,7 +86,9 @@ def _test(reader: Reader, tamper: Tamper | None) -> SelfTest:
             batches = batched <= ALLOWANCE * noise
             if not batches:
                 reasons.append(f"a batch is off by {batched:.1e}, so rows are read one by one")
-            return SelfTest(mode, "; ".join(reasons)[:290], noise, error, batches)
+            if not trial.repeats:
+                reasons.append("the same calls do not give the same bits twice on this device")
+            return SelfTest(mode, "; ".join(reasons)[:290], noise, error, batches, trial.repeats)
     return SelfTest("off", "; ".join(reasons)[:290], noise, 0.0)
 
 
@@ -93,6 +97,7 @@ class _Trial:
     error: float = float("inf")  # from the full pass
     batch_error: float = float("inf")  # the same in the second row of a forked batch
     same_bits: bool = False  # did the restored snapshot give the bits of the first time?
+    repeats: bool = False  # does a second stream, with other room, give them too?
     fault: str = ""
 
 
@@ -113,6 +118,10 @@ def _try(reader: Reader, ids: Tensor, whole: Tensor, tamper: Tamper | None) -> _
         again = _read_on(reader, stream, tail)
         restore(stream, snapshot)
         # The other row reads other tokens, or a row that leaks into its neighbour would not show.
+        twin = reader.open(2 * ids.shape[1] + 1)
+        repeats = torch.equal(_read_on(reader, twin, ids[:, :split]), head) and torch.equal(
+            _read_on(reader, twin, tail), once
+        )
         pair = _read_on(reader, fork(stream, 2, reserve=ids.shape[1]), torch.cat([tail.flip(-1), tail]), row=1)
     except Exception as error:  # any failure of a foreign forward means: not this way
         return _Trial(fault=f"{type(error).__name__}: {error}"[:120])
@@ -120,6 +129,7 @@ def _try(reader: Reader, ids: Tensor, whole: Tensor, tamper: Tamper | None) -> _
         error=max(_rms(head, whole[:split]), _rms(once, wanted), _rms(once[:FIRST], wanted[:FIRST])),
         batch_error=max(_rms(pair, wanted), _rms(pair[-DECODED:], wanted[-DECODED:])),
         same_bits=torch.equal(once, again),
+        repeats=repeats,
     )
 
 

@@ -45,11 +45,13 @@ class Walk:
 
     def run(self, root: Node) -> Iterator[tuple[int, Answer]]:
         """Yields (index, answer) as the batches finish, in an order that only the trie decides."""
-        yield from self._visit(root, None, [root])
+        yield from self._visit(root, None, [root], self._reserve(root))
 
-    def _visit(self, node: Node, stream: Stream | None, path: list[Node]) -> Iterator[tuple[int, Answer]]:
+    def _visit(self, node: Node, stream: Stream | None, path: list[Node], room: int) -> Iterator[tuple[int, Answer]]:
+        """`room`: tokens that the stream of this branch reserves. Alone or shared, prompts are read in buffers of one shape:
+        a kernel may be chosen by the strides of its input."""
         if self.share:
-            stream = stream or self._open(self._reserve(node))
+            stream = stream or self._open(room)
             self._descend(stream, node)
         # The largest subtree last: until then the state stays at the branch, and only one snapshot a level is alive.
         children = sorted(node.children, key=lambda child: child.size)
@@ -58,15 +60,17 @@ class Walk:
         for number, batch in enumerate(node.batches):
             if number and snapshot is not None and stream is not None:
                 restore(stream, snapshot)
-            yield from self._finish(batch, node, stream, path, is_last=number == jobs - 1)
+            yield from self._finish(batch, node, stream, path, room)
         for number, child in enumerate(children, start=len(node.batches)):
             if number and snapshot is not None and stream is not None:
                 restore(stream, snapshot)
-            fresh = self.reader.mode != "shared" and child.start == 0
-            yield from self._visit(child, None if fresh else stream, [*path, child])
+            if self.reader.mode != "shared" and child.start == 0:
+                yield from self._visit(child, None, [*path, child], self._reserve(child))
+            else:
+                yield from self._visit(child, stream, [*path, child], room)
 
     def _finish(
-        self, batch: list[int], node: Node, stream: Stream | None, path: list[Node], *, is_last: bool
+        self, batch: list[int], node: Node, stream: Stream | None, path: list[Node], room: int
     ) -> Iterator[tuple[int, Answer]]:
         """Read the tails of one batch, score or decode, and yield."""
         longest = max(len(self.asks[i].ids) + self.asks[i].new_tokens for i in batch)
@@ -75,7 +79,7 @@ class Walk:
         else:
             alone = []
             for index in batch:
-                one = self._open(longest)
+                one = self._open(room)
                 for step in path:
                     self._descend(one, step, instead=index)
                 alone.append(one)
