@@ -30,7 +30,9 @@ def main() -> int:
     parser.add_argument("--stamp", type=Path, required=True)
     args = parser.parse_args()
     if sys.version_info < LEAST:
-        print(f"Longboard needs Python {LEAST[0]}.{LEAST[1]} or newer; this is {sys.version.split()[0]}.", file=sys.stderr)
+        print(
+            f"Longboard needs Python {LEAST[0]}.{LEAST[1]} or newer; this is {sys.version.split()[0]}.", file=sys.stderr
+        )
         return 1
     python = args.venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not python.exists():

@@ -5,10 +5,10 @@ import schemathesis
 from django.utils import timezone
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import CHECKS
+from tests.factories import make_accepted_run, make_measurement, make_model, make_pool, make_suite, make_user
 
 from longboard.accounts.services import make_token
 from longboard.wsgi import application
-from tests.factories import make_accepted_run, make_measurement, make_model, make_pool, make_suite, make_user
 
 # The WSGI server closes connections after each request, so rows have to be committed ones.
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -6,9 +6,9 @@ import os
 
 import pytest
 import redis as redis_client
+from tests.workers.conftest import make_node_process, models_dir, pool
 
 from longboard.celery_app import app, transport_options
-from tests.workers.conftest import make_node_process, models_dir, pool
 
 __all__ = ["make_node_process", "models_dir", "pool"]
 

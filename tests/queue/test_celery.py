@@ -2,13 +2,13 @@
 
 import pytest
 from django.utils import timezone
+from tests.workers.conftest import state_of, wait_until
+from tests.workers.test_node import submit
 
 from longboard.celery_app import app
 from longboard.submissions.dispatch import EXECUTE, send_hints
 from longboard.submissions.models import Run
 from longboard.submissions.sweep import sweep
-from tests.workers.conftest import state_of, wait_until
-from tests.workers.test_node import submit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

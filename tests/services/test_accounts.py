@@ -1,22 +1,24 @@
 from datetime import timedelta
 
 import pytest
+from tests.factories import NOW, make_user
 
 from longboard.accounts.models import ApiToken
 from longboard.accounts.services import make_token, revoke_token, user_of_token
 from longboard.errors import BadRequest, Unauthorised
-from tests.factories import NOW, make_user
 
 pytestmark = pytest.mark.django_db
 
 
 def token(user=None, **fields):
-    return make_token(user=user or make_user(), **({"name": "laptop", "scope": "submit", "days": 30, "now": NOW} | fields))
+    return make_token(
+        user=user or make_user(), **({"name": "laptop", "scope": "submit", "days": 30, "now": NOW} | fields)
+    )
 
 
 def test_a_token_names_its_person_until_it_expires():
     user = make_user()
-    row, secret = token(user)
+    _, secret = token(user)
     assert user_of_token(secret=secret, now=NOW + timedelta(days=29))[0] == user
     with pytest.raises(Unauthorised, match="expired on 2026-12-24"):
         user_of_token(secret=secret, now=NOW + timedelta(days=30))
@@ -36,7 +38,7 @@ def test_a_token_of_a_closed_account_is_refused():
 
 
 def test_the_secret_is_nowhere_in_the_row():
-    row, secret = token()
+    _, secret = token()
     assert secret not in str(vars(ApiToken.objects.get()))
 
 

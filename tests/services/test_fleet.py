@@ -1,12 +1,12 @@
 from datetime import timedelta
 
 import pytest
+from tests.factories import NOW, make_hardware, make_node, make_pool, make_user
+from tests.signing import REPORT, make_key
 
 from longboard.errors import BadRequest, Conflict, NotAllowed, Unauthorised
 from longboard.fleet import services
 from longboard.fleet.models import Node
-from tests.factories import NOW, make_hardware, make_node, make_pool, make_user
-from tests.signing import REPORT, make_key
 
 pytestmark = pytest.mark.django_db
 

@@ -3,6 +3,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import connection
+from tests.factories import NOW, make_node, make_pool, make_run, make_submission, make_user
 
 from longboard.errors import Conflict, Gone, NotFound
 from longboard.fleet.models import Node
@@ -10,7 +11,6 @@ from longboard.submissions import lease, services
 from longboard.submissions.models import Attempt, Run
 from longboard.submissions.sweep import sweep
 from longboard_tasks.contract import Progress
-from tests.factories import NOW, make_node, make_pool, make_run, make_submission, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -183,7 +183,9 @@ def test_cancel_reaches_a_running_node_with_its_next_beat():
     attempt = started(node)
     services.cancel_run(run=run, actor=author, now=NOW)
     assert lease.beat(attempt_id=attempt.pk, node=node, fence=1, now=later(1)).cancel
-    lease.fail(attempt_id=attempt.pk, node=node, fence=1, failure_class="cancelled", message="", log_text="", now=later(2))
+    lease.fail(
+        attempt_id=attempt.pk, node=node, fence=1, failure_class="cancelled", message="", log_text="", now=later(2)
+    )
     run.refresh_from_db()
     assert run.state == Run.State.CANCELLED
 

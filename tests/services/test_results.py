@@ -3,6 +3,9 @@ import threading
 
 import pytest
 from django.db import connection
+from tests.factories import NOW, make_node, make_pool, make_run, make_submission, make_suite, make_system
+from tests.services.test_lease import later
+from tests.signing import make_bundle, make_key, sign_bundle, sign_payload
 
 from longboard.boards.models import Cell, FrontEntry
 from longboard.errors import BadRequest, Conflict, NotAllowed
@@ -14,9 +17,6 @@ from longboard.submissions.specs import spec_of
 from longboard.submissions.sweep import sweep
 from longboard_tasks.contract import Ticket, canonical_json
 from longboard_tasks.intervals import wilson
-from tests.factories import NOW, make_node, make_pool, make_run, make_submission, make_suite, make_system
-from tests.services.test_lease import later
-from tests.signing import make_bundle, make_key, sign_bundle, sign_payload
 
 pytestmark = pytest.mark.django_db
 
@@ -33,7 +33,11 @@ class Worker:
         lease.start(attempt_id=attempt.pk, node=self.node, fence=attempt.fence, now=now)
         run = Run.objects.select_related("system__model", "system__method", "suite").get(pk=attempt.run_id)
         return Ticket(
-            run=spec_of(run), attempt_id=str(attempt.pk), fence=attempt.fence, lease_until=attempt.lease_until, beat_s=30
+            run=spec_of(run),
+            attempt_id=str(attempt.pk),
+            fence=attempt.fence,
+            lease_until=attempt.lease_until,
+            beat_s=30,
         )
 
     def bundle(self, ticket, **how):
@@ -120,7 +124,9 @@ def test_a_signature_of_another_key_is_refused_and_nothing_is_stored():
         worker.send(ticket, sign_bundle(worker.bundle(ticket), stranger))
     honest = sign_bundle(worker.bundle(ticket), worker.key)
     with pytest.raises(NotAllowed, match="does not fit"):
-        worker.send(ticket, honest.model_copy(update={"payload": honest.payload.replace('"score":1.0', '"score":0.0', 1)}))
+        worker.send(
+            ticket, honest.model_copy(update={"payload": honest.payload.replace('"score":1.0', '"score":0.0', 1)})
+        )
     assert not Bundle.objects.exists()
     assert Run.objects.get().state == Run.State.RUNNING
 
@@ -154,8 +160,14 @@ def lies():
         return change(bundle, measurements=(change(bundle.measurements[0], **fields), *bundle.measurements[1:]))
 
     return {
-        "a score that its answer does not earn": (lambda b: first_sample(b, answer="no idea"), "samples/single/0: score"),
-        "another target": (lambda b: first_sample(b, target="7654321", answer="7654321"), "samples/single/0: the target"),
+        "a score that its answer does not earn": (
+            lambda b: first_sample(b, answer="no idea"),
+            "samples/single/0: score",
+        ),
+        "another target": (
+            lambda b: first_sample(b, target="7654321", answer="7654321"),
+            "samples/single/0: the target",
+        ),
         "another depth": (lambda b: first_sample(b, depth=0.5), "samples/single/0: the target or depth"),
         "a prompt past the length": (lambda b: first_sample(b, prompt_tokens=9_999), "samples/single/0: 9999"),
         "a sample left out": (lambda b: change(b, samples=b.samples[1:]), "indices 0 to 4"),
@@ -165,7 +177,10 @@ def lies():
         "more samples than there were": (lambda b: first_number(b, n=500), "measurements: single/accuracy"),
         "another length": (lambda b: first_number(b, context_length=99), "measurements/0: context length 99"),
         "another suite's number": (lambda b: first_number(b, metric="ttft_ms"), "measurements/0: single/ttft_ms"),
-        "a number twice": (lambda b: change(b, measurements=(*b.measurements, b.measurements[0])), "stands there twice"),
+        "a number twice": (
+            lambda b: change(b, measurements=(*b.measurements, b.measurements[0])),
+            "stands there twice",
+        ),
         "no numbers": (lambda b: change(b, measurements=()), "there are none"),
         "a number left out": (lambda b: change(b, measurements=b.measurements[1:]), "single/accuracy missing"),
         "another run": (lambda b: change(b, run=change(b.run, seed=9)), "differs in seed"),
@@ -188,7 +203,11 @@ def test_a_bundle_that_does_not_check_out_is_rejected_with_its_place(lie):
 
 @pytest.mark.parametrize(
     "metric, value, says",
-    [("ttft_ms", 0.0, "cannot be"), ("tpot_ms", -1.0, "cannot be"), ("peak_memory_bytes", 1e12, "exceeds the machine's")],
+    [
+        ("ttft_ms", 0.0, "cannot be"),
+        ("tpot_ms", -1.0, "cannot be"),
+        ("peak_memory_bytes", 1e12, "exceeds the machine's"),
+    ],
 )
 def test_speeds_and_sizes_that_no_machine_has_are_rejected(metric, value, says):
     make_run(suite=make_suite("efficiency"), samples=3)

@@ -1,11 +1,11 @@
 import pytest
+from tests.factories import NOW, make_model, make_pool, make_run, make_submission, make_suite, make_user
 
 from longboard.errors import BadRequest, Conflict, LongboardError, NotAllowed, NotFound
 from longboard.registry.models import System
 from longboard.submissions import services
 from longboard.submissions.models import Run, Submission
 from longboard.submissions.requests import SubmissionRequest
-from tests.factories import NOW, make_model, make_pool, make_run, make_submission, make_suite, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -17,7 +17,12 @@ def ask():
     make_pool()
 
     def build(**fields):
-        defaults = {"model": "small", "suites": ("niah", "efficiency"), "context_lengths": (1_024, 512), "pools": ("local-cpu",)}
+        defaults = {
+            "model": "small",
+            "suites": ("niah", "efficiency"),
+            "context_lengths": (1_024, 512),
+            "pools": ("local-cpu",),
+        }
         return SubmissionRequest(**(defaults | fields))
 
     return build
