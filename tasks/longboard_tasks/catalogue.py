@@ -48,7 +48,9 @@ class SuiteInfo:
         for task in self.tasks:
             if task.name == name:
                 return task
-        raise UnknownName(f'Task "{name}" is not in suite {self.label}. It has: {", ".join(t.name for t in self.tasks)}.')
+        raise UnknownName(
+            f'Task "{name}" is not in suite {self.label}. It has: {", ".join(t.name for t in self.tasks)}.'
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,9 +132,13 @@ class Measurement(Spec):
     @model_validator(mode="after")
     def _interval_holds_value(self) -> Measurement:
         if not self.ci_low <= self.value <= self.ci_high:
-            raise ValueError(f"{self.metric}: value {self.value} lies outside its interval {self.ci_low} to {self.ci_high}")
-        if self.unit == "share" and not (0 <= self.ci_low and self.ci_high <= 1):
-            raise ValueError(f"{self.metric}: a share and its interval run from 0 to 1, not {self.ci_low} to {self.ci_high}")
+            raise ValueError(
+                f"{self.metric}: value {self.value} lies outside its interval {self.ci_low} to {self.ci_high}"
+            )
+        if self.unit == "share" and (self.ci_low < 0 or self.ci_high > 1):
+            raise ValueError(
+                f"{self.metric}: a share and its interval run from 0 to 1, not {self.ci_low} to {self.ci_high}"
+            )
         return self
 
 
