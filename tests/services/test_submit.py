@@ -150,3 +150,14 @@ def test_errors_carry_the_field_that_is_at_fault(ask):
     with pytest.raises(LongboardError) as caught:
         submit(ask(suites=("nope",)))
     assert (caught.value.field, caught.value.code, caught.value.status) == ("suites", "not_found", 404)
+
+
+def test_a_task_that_the_suites_do_not_have_is_refused_with_those_they_have(ask):
+    with pytest.raises(BadRequest, match="There are: niah/"):
+        submit(ask(tasks=("niah/nope",)))
+
+
+def test_naming_a_task_of_one_suite_leaves_the_other_suite_whole(ask):
+    submission, _ = submit(ask(tasks=("niah/single",), context_lengths=(512,)))
+    tasks = {run.suite.name: run.tasks for run in submission.runs.select_related("suite")}
+    assert tasks == {"niah": ["single"], "efficiency": ["generate"]}

@@ -14,6 +14,9 @@ Length = Annotated[int, Field(ge=1, le=MAX_CONTEXT_LENGTH)]
 ModelSlug = Annotated[str, StringConstraints(min_length=1, max_length=120, pattern=r"^[A-Za-z0-9_.-]+$")]
 
 
+TaskPath = Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]{1,64}/[a-z0-9._-]{1,64}$")]
+
+
 class SubmissionRequest(Spec):
     """One System, suites, context lengths, pools. It becomes one Run for each combination."""
 
@@ -22,6 +25,8 @@ class SubmissionRequest(Spec):
     budget: Annotated[float, Field(gt=0, le=1)] = 1.0
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     suites: Annotated[tuple[Slug, ...], Field(min_length=1, max_length=20)]
+    # Some tasks alone, each as suite/task; every task of a suite of which none is named.
+    tasks: Annotated[tuple[TaskPath, ...], Field(max_length=100)] = ()
     context_lengths: Annotated[tuple[Length, ...], Field(min_length=1, max_length=30)]
     pools: Annotated[tuple[Slug, ...], Field(min_length=1, max_length=10)]
     samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] | None = None  # per task; the suite's default when left out

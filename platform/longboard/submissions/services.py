@@ -59,6 +59,7 @@ def _create(author: User, request: SubmissionRequest, digest: str, now: datetime
     suites = [_find_suite(name) for name in dict.fromkeys(request.suites)]
     pools = [_find_pool(slug, author) for slug in dict.fromkeys(request.pools)]
     lengths = sorted(set(request.context_lengths))
+    tasks = _choose_tasks(suites, request.tasks)
     _check_lengths(model, suites, lengths)
     if len(suites) * len(pools) * len(lengths) > MAX_RUNS:
         raise BadRequest(
@@ -83,7 +84,7 @@ def _create(author: User, request: SubmissionRequest, digest: str, now: datetime
             submission=submission,
             system=system,
             suite=suite,
-            tasks=[task["name"] for task in suite.definition["tasks"]],
+            tasks=tasks[suite.name],
             context_length=length,
             pool=pool,
             samples=request.samples or suite.definition["default_samples"],
@@ -106,6 +107,17 @@ def _find_suite(name: str) -> Suite:
         names = ", ".join(Suite.objects.filter(is_current=True).values_list("name", flat=True))
         raise NotFound(f'Suite "{name}" is not known. There are: {names}.', field="suites")
     return suite
+
+
+def _choose_tasks(suites: list[Suite], wanted: tuple[str, ...]) -> dict[str, list[str]]:
+    """Tasks of each suite in the suite's own order: the wanted ones, or all where none of its tasks is wanted."""
+    known = {suite.name: [task["name"] for task in suite.definition["tasks"]] for suite in suites}
+    for path in wanted:
+        suite, _, task = path.partition("/")
+        if task not in known.get(suite, ()):
+            choice = ", ".join(f"{name}/{t}" for name, names in known.items() for t in names)
+            raise BadRequest(f'Task "{path}" is not in the suites asked for. There are: {choice}.', field="tasks")
+    return {name: [t for t in names if f"{name}/{t}" in wanted] or names for name, names in known.items()}
 
 
 def _find_pool(slug: str, author: User) -> Pool:
