@@ -77,6 +77,17 @@ METRICS = {
     )
 }
 
+# What the other axis of a front can be, in the order that pages offer it; all from efficiency/generate.
+COST_METRICS = (
+    "ttft_ms",
+    "tpot_ms",
+    "peak_memory_bytes",
+    "cache_bytes",
+    "decode_tokens_per_s",
+    "prefill_tokens_per_s",
+)
+COST_TASK = "generate"
+
 SUITES = {
     suite.name: suite
     for suite in (

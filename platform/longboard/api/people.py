@@ -32,7 +32,6 @@ from longboard.api.schemas import (
     SuiteOut,
 )
 from longboard.boards.models import Cell, FrontEntry
-from longboard.boards.summaries import COST_METRICS, COST_TASK
 from longboard.errors import BadRequest, NotFound
 from longboard.fleet.models import Hardware, Pool
 from longboard.registry.models import Model, Suite
@@ -42,6 +41,7 @@ from longboard.submissions.models import Run, Submission
 from longboard.submissions.requests import SubmissionRequest
 from longboard.submissions.services import cancel_run, rerun, submit
 from longboard.submissions.states import submission_state
+from longboard_tasks.catalogue import COST_METRICS, COST_TASK
 from longboard_tasks.contract import Progress
 
 router = Router(tags=["people"])
@@ -160,9 +160,7 @@ def list_samples(
 ) -> Any:
     """The samples of an accepted Run, each with prompt digest, answer, target and score."""
     rows = list(_run(run_id).sample_rows.filter(pk__gt=_after(cursor)).order_by("pk")[: limit + 1])
-    return SamplePage(
-        items=[SampleOut.model_validate(row) for row in rows[:limit]], next=_next(rows, limit)
-    )
+    return SamplePage(items=[SampleOut.model_validate(row) for row in rows[:limit]], next=_next(rows, limit))
 
 
 @router.get("/measurements", response={200: MeasurementPage, **NOT_FOUND})

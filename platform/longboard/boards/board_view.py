@@ -10,16 +10,8 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from longboard.results.models import Trust
-from longboard_tasks.catalogue import METRICS, MetricInfo, SuiteInfo, TaskInfo
+from longboard_tasks.catalogue import COST_METRICS, METRICS, MetricInfo, SuiteInfo, TaskInfo
 
-COST_METRICS = (
-    "ttft_ms",
-    "tpot_ms",
-    "peak_memory_bytes",
-    "cache_bytes",
-    "decode_tokens_per_s",
-    "prefill_tokens_per_s",
-)
 SORTS = ("accuracy", "cost", "front")
 ROWS_PER_PAGE = 50
 

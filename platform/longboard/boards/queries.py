@@ -29,7 +29,7 @@ from longboard.boards.board_rows import (
     sort_rows,
     summarise,
 )
-from longboard.boards.board_view import COST_METRICS, ROWS_PER_PAGE, SORTS, BoardView, find_task, rankable_metrics
+from longboard.boards.board_view import ROWS_PER_PAGE, SORTS, BoardView, find_task, rankable_metrics
 from longboard.boards.figures import FrontPoint
 from longboard.boards.models import Cell, FrontEntry
 from longboard.boards.takeaway import takeaway
@@ -38,10 +38,7 @@ from longboard.registry.models import Suite, System
 from longboard.registry.queries import suite_info
 from longboard.results.models import Bundle, Trust
 from longboard.submissions.models import Run
-from longboard_tasks.catalogue import METRICS, MetricInfo, SuiteInfo, TaskInfo
-
-EFFICIENCY_TASK = "generate"
-
+from longboard_tasks.catalogue import COST_METRICS, COST_TASK, METRICS, MetricInfo, SuiteInfo, TaskInfo
 
 # --- Which board -----------------------------------------------------------------------------------------------------
 
@@ -237,7 +234,7 @@ def _numbers(
     slice_: Q, efficiency_id: int, cost: str, hardware_id: int, length: int
 ) -> tuple[dict[tuple[int, int], Number], dict[int, Number]]:
     """The gains at every length (the matrix needs them), and the costs at this one."""
-    cost_slice = Q(suite=efficiency_id, task=EFFICIENCY_TASK, metric=cost, context_length=length)
+    cost_slice = Q(suite=efficiency_id, task=COST_TASK, metric=cost, context_length=length)
     rows = (
         Cell.objects.filter(slice_ | cost_slice, hardware=hardware_id)
         .values_list(

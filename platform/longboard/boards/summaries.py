@@ -12,12 +12,8 @@ from longboard.fleet.models import Hardware
 from longboard.registry.models import Suite
 from longboard.results.models import Measurement
 from longboard.submissions.models import Run
-from longboard_tasks.catalogue import METRICS
+from longboard_tasks.catalogue import COST_METRICS, COST_TASK, METRICS
 from longboard_tasks.intervals import wilson
-
-# What a front's other axis can be, all from the efficiency suite.
-COST_METRICS = tuple(name for name in METRICS if name not in ("accuracy", "accuracy_by_depth"))
-COST_TASK = "generate"
 
 
 def update_summaries(*, run: Run, now: datetime) -> None:
