@@ -187,6 +187,7 @@ def make_manifest(system: OpenSystem, *, started_at: datetime, wall_s: float) ->
         "grain": engine.schedule.grain,
         "prefixes_shared": engine.share,
         "batches_allowed": engine.self_test.batches,
+        "packs": engine.schedule.pack_tail > 0,
         "bits_repeat": engine.self_test.repeats,
         "self_test_noise": engine.self_test.noise,
         "self_test_error": engine.self_test.error,

@@ -62,3 +62,15 @@ def test_a_batch_whose_rows_disturb_one_another_is_noticed():
     assert outcome.mode == "shared"
     assert not outcome.batches
     assert "one by one" in outcome.reason
+
+
+@pytest.mark.parametrize("name", [name for name in SHARED if name != "rwkv"])
+def test_rows_of_a_batch_and_calls_that_are_repeated_give_the_same(name):
+    outcome = run_self_test(open_reader(load_tiny(name).model))
+    assert outcome.batches, outcome.reason
+    assert outcome.repeats, outcome.reason
+
+
+def test_only_models_whose_whole_memory_is_full_attention_may_pack_prompts_into_one_row():
+    packs = {name for name in ALL if run_self_test(open_reader(load_tiny(name).model)).packs}
+    assert packs == {"llama", "gpt2"}

@@ -118,3 +118,16 @@ def test_logits_that_are_not_finite_are_an_error_that_says_where():
             list(engine.answer([Ask(ids=random_ids(50), new_tokens=2)]))
     finally:
         head[3] = kept
+
+
+def test_tails_of_a_pack_answer_as_they_do_alone_and_take_no_copy_of_the_trunk():
+    haystack = random_ids(700)
+    asks = [Ask(ids=haystack + random_ids(10 + 3 * i, seed=i), new_tokens=6) for i in range(7)]
+    engine = open_tiny("llama")
+    packed, _ = run(engine, asks)
+    batched = open_tiny("llama", schedule=replace(engine.schedule, pack_tail=0))
+    alone, _ = run(batched, asks)
+    assert engine.schedule.pack_tail
+    assert packed == alone
+    one_row = 2 * 2 * 2 * 16 * 4  # bytes of a token in two layers
+    assert engine.counters.stages["decoded"] < one_row * (700 + 7 * (28 + 6))

@@ -25,20 +25,30 @@ def asks(draw):
 def leaves(node: Node, path=()):
     path = (*path, node)
     for batch in node.batches:
-        yield path, batch
+        yield path, batch, False
+    for pack in node.packs:
+        yield path, pack, True
     for child in node.children:
         yield from leaves(child, path)
 
 
 @settings(max_examples=150, deadline=None)
-@given(asks(), st.integers(1, 4), st.sampled_from([1, 8, 32]), st.sampled_from([0, 16]))
-def test_every_ask_is_in_one_batch_below_nodes_that_hold_its_own_tokens(asks, rows, grain, step_limit):
-    root = build_trie(asks, Schedule(chunk=32, rows=rows, grain=grain, step_limit=step_limit))
+@given(asks(), st.integers(1, 4), st.sampled_from([1, 8, 32]), st.sampled_from([0, 16]), st.sampled_from([0, 40]))
+def test_every_ask_is_in_one_batch_or_pack_below_nodes_that_hold_its_own_tokens(
+    asks, rows, grain, step_limit, pack_tail
+):
+    root = build_trie(asks, Schedule(chunk=64, rows=rows, grain=grain, step_limit=step_limit, pack_tail=pack_tail))
     found = []
-    for path, batch in leaves(root):
+    for path, batch, is_pack in leaves(root):
         found += batch
-        assert 1 <= len(batch) <= rows
-        assert len({len(asks[i].ids) for i in batch}) == 1
+        assert len({asks[i].new_tokens for i in batch}) == 1
+        if is_pack:
+            assert len(batch) > 1
+            assert max(len(asks[i].ids) for i in batch) - path[-1].end <= pack_tail
+            assert sum(len(asks[i].ids) - path[-1].end for i in batch) <= 64
+        else:
+            assert 1 <= len(batch) <= rows
+            assert len({len(asks[i].ids) for i in batch}) == 1
         for parent, node in itertools.pairwise(path):
             assert node.start == parent.end < node.end
             assert step_limit or node.end % grain == 0

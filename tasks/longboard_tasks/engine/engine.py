@@ -21,6 +21,7 @@ from longboard_tasks.engine.walk import Answer, Walk
 
 log = logging.getLogger(__name__)
 MOST_ROWS = 16  # more gain little: a batch of tails is already wide
+PACK_TAIL = 256  # tokens; a longer tail fills a pass by itself, and a pack's mask grows with its square
 USUAL_TAIL = 128  # tokens
 STEP_LIMIT = 64  # tokens; a longer tail is faster to read with its whole prompt than token by token
 
@@ -121,6 +122,7 @@ class Engine:
             chunk=chunk,
             rows=rows if self.self_test.batches else 1,
             step_limit=STEP_LIMIT if mode == "step" else 0,
+            pack_tail=PACK_TAIL if self.self_test.packs and self.method is None else 0,
             flat=mode == "off",
         )
         return self.schedule

@@ -52,6 +52,21 @@ class Reader:
         return open_stream(self.config, reserve=reserve, cache_name="" if self.mode == "off" else self.cache_name)
 
     @torch.no_grad()
+    def read_packed(self, stream: Stream, ids: Tensor, positions: Tensor, mask: Tensor, keep: Tensor) -> Tensor:
+        """One forward pass over tokens of several prompts in one row, [1, T], after a trunk that all of them have.
+
+        positions [T]; mask [T, everything held and T], True where a token may look; keep: indices into T. Returns [keep, V].
+        The stream's own position stays: the prompts have no common one.
+        """
+        dtype = next(self.model.parameters()).dtype
+        hidden = torch.zeros(mask.shape, dtype=dtype, device=ids.device).masked_fill_(~mask, torch.finfo(dtype).min)
+        call: dict[str, Any] = {"input_ids": ids, "use_cache": True, self.cache_name: stream.cache}
+        call |= {"position_ids": positions[None], "attention_mask": hidden[None, None]}
+        if self.takes_keep:
+            return self.model(**call, logits_to_keep=keep).logits[0]
+        return self.model(**call).logits[0, keep]
+
+    @torch.no_grad()
     def read(self, stream: Stream, ids: Tensor, keep: int) -> Tensor:
         """One forward pass: `ids` [B, T] follow what `stream` has read, which moves on by T in place.
 

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from longboard_tasks.engine.machine import free_bytes
 from longboard_tasks.engine.reader import PrefixMode, Reader
-from longboard_tasks.engine.stream import Stream, fork, restore, take_snapshot
+from longboard_tasks.engine.stream import Stream, fork, held_tokens, is_all_attention, restore, take_snapshot
 
 MODES: tuple[PrefixMode, ...] = ("shared", "step", "off")
 TOKENS = 200
@@ -46,6 +46,7 @@ class SelfTest:
     noise: float  # what two roundings of the embedding do
     error: float  # what the chosen mode does
     batches: bool = True  # False: rows of a batch disturb one another; read them one by one
+    packs: bool = False  # True: several prompts may share one row, told apart by a mask
     repeats: bool = True  # False: on this device the same calls do not give the same bits twice
 
 
@@ -58,7 +59,7 @@ def run_self_test(reader: Reader, *, tamper: Tamper | None = None) -> SelfTest:
         single = _test(reader, tamper)
     if MODES.index(single.mode) > MODES.index(outcome.mode) or (outcome.batches and not single.batches):
         reason = f"in fp32: {single.reason}"[:290]
-        return SelfTest(single.mode, reason, single.noise, single.error, single.batches, outcome.repeats)
+        return SelfTest(single.mode, reason, single.noise, single.error, single.batches, single.packs, outcome.repeats)
     return outcome
 
 
@@ -86,9 +87,10 @@ def _test(reader: Reader, tamper: Tamper | None) -> SelfTest:
             batches = batched <= ALLOWANCE * noise
             if not batches:
                 reasons.append(f"a batch is off by {batched:.1e}, so rows are read one by one")
+            packs = trial.pack_error / spread <= ALLOWANCE * noise
             if not trial.repeats:
                 reasons.append("the same calls do not give the same bits twice on this device")
-            return SelfTest(mode, "; ".join(reasons)[:290], noise, error, batches, trial.repeats)
+            return SelfTest(mode, "; ".join(reasons)[:290], noise, error, batches, packs, trial.repeats)
     return SelfTest("off", "; ".join(reasons)[:290], noise, 0.0)
 
 
@@ -96,6 +98,7 @@ def _test(reader: Reader, tamper: Tamper | None) -> SelfTest:
 class _Trial:
     error: float = float("inf")  # from the full pass
     batch_error: float = float("inf")  # the same in the second row of a forked batch
+    pack_error: float = float("inf")  # the same for tails that share a row
     same_bits: bool = False  # did the restored snapshot give the bits of the first time?
     repeats: bool = False  # does a second stream, with other room, give them too?
     fault: str = ""
@@ -118,6 +121,9 @@ def _try(reader: Reader, ids: Tensor, whole: Tensor, tamper: Tamper | None) -> _
         again = _read_on(reader, stream, tail)
         restore(stream, snapshot)
         # The other row reads other tokens, or a row that leaks into its neighbour would not show.
+        restore(stream, snapshot)
+        packed = _read_packed(reader, stream, tail) if is_all_attention(stream) and reader.mode == "shared" else None
+        restore(stream, snapshot)
         twin = reader.open(2 * ids.shape[1] + 1)
         repeats = torch.equal(_read_on(reader, twin, ids[:, :split]), head) and torch.equal(
             _read_on(reader, twin, tail), once
@@ -128,6 +134,7 @@ def _try(reader: Reader, ids: Tensor, whole: Tensor, tamper: Tamper | None) -> _
     return _Trial(
         error=max(_rms(head, whole[:split]), _rms(once, wanted), _rms(once[:FIRST], wanted[:FIRST])),
         batch_error=max(_rms(pair, wanted), _rms(pair[-DECODED:], wanted[-DECODED:])),
+        pack_error=_rms(packed, wanted) if packed is not None else float("inf"),
         same_bits=torch.equal(once, again),
         repeats=repeats,
     )
@@ -171,6 +178,30 @@ def _read_on(reader: Reader, stream: Stream, ids: Tensor, row: int = 0) -> Tenso
     parts = list(reader.read_span(stream, ids[:, :border], border))
     parts += [reader.read(stream, ids[:, at : at + 1], 1) for at in range(border, ids.shape[1])]
     return torch.cat(parts, dim=1)[row].float()
+
+
+def _read_packed(reader: Reader, stream: Stream, tail: Tensor) -> Tensor | None:
+    """Logits of `tail` [1, T] read in a row with another tail, then DECODED tokens of each in turn; None if it cannot be."""
+    border, trunk = tail.shape[1] - DECODED, held_tokens(stream)
+    other, rows = tail.flip(-1), torch.arange(2, device=tail.device)
+    owner = rows.repeat_interleave(border)
+    places = torch.arange(border, device=tail.device).repeat(2) + stream.position
+
+    def sees(mine: Tensor, theirs: Tensor) -> Tensor:
+        return torch.cat([torch.ones(len(mine), trunk, dtype=torch.bool, device=tail.device), theirs], dim=1)
+
+    try:
+        ids = torch.cat([other[:, :border], tail[:, :border]], dim=1)
+        mask = sees(owner, (owner[:, None] == owner).tril())
+        parts = [reader.read_packed(stream, ids, places, mask, torch.arange(border, 2 * border, device=tail.device))]
+        for at in range(border, tail.shape[1]):
+            owner = torch.cat([owner, rows])
+            place = torch.full((2,), stream.position + at, device=tail.device)
+            ids = torch.stack([other[0, at], tail[0, at]])[None]
+            parts.append(reader.read_packed(stream, ids, place, sees(rows, rows[:, None] == owner), rows)[1:])
+    except Exception:  # a forward that takes no such mask: prompts get rows of their own
+        return None
+    return torch.cat(parts).float()
 
 
 def _rms(a: Tensor, b: Tensor) -> float:

@@ -174,6 +174,17 @@ def join(streams: Sequence[Stream], *, reserve: int) -> Stream:
     return joined
 
 
+def is_all_attention(stream: Stream) -> bool:
+    """True if every layer that remembers is full attention: then prompts can share one row, told apart by a mask."""
+    layers = getattr(stream.cache, "layers", [])
+    return bool(layers) and all(isinstance(layer, GrowingLayer) for layer in layers)
+
+
+def held_tokens(stream: Stream) -> int:
+    """Keys that a full-attention layer holds; fewer than the position where a Method has dropped some."""
+    return next(layer.length for layer in stream.cache.layers if isinstance(layer, GrowingLayer))
+
+
 def count_bytes(stream: Stream) -> dict[str, int]:
     """Bytes held now: `kv` grows with the context, `state` does not. Room that is reserved but unused is not counted."""
     held = {"kv": 0, "state": 0}

@@ -2,7 +2,8 @@
 
 A prompt is a list of token ids. Prompts with the same beginning share a node for it; where they part, the node ends on a
 multiple of `grain` tokens (so that twenty questions make one cut and one batch, not a tree of fragments), and the rest of
-each prompt is its tail. Tails of equal length are read as one batch, unpadded: padding would enter a recurrent state.
+each prompt is its tail. Short tails are read together: as one pack where all memory is attention (one row, a mask that shows
+each tail the trunk and itself), else as a batch of equal lengths, unpadded, for padding would enter a recurrent state.
 
 The trie is a function of the prompts and the schedule alone. Evaluating it with nothing shared makes the same calls with the
 same shapes, only more often: that is why both give the same bits.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+MOST_IN_PACK = 32  # prompts
 GRAIN = 32  # tokens; every chunk size is a multiple of it
 
 
@@ -41,19 +43,20 @@ class Ask:
 
 @dataclass(slots=True)
 class Node:
-    """The span [start, end) that all `asks` below have in common; `batches` end here, `children` go on."""
+    """The span [start, end) that all asks below have in common; `batches` and `packs` of tails follow it, `children` go on."""
 
     start: int
     end: int
     first: int  # the ask whose ids stand for the span
     batches: list[list[int]] = field(default_factory=list)
+    packs: list[list[int]] = field(default_factory=list)
     children: list[Node] = field(default_factory=list)
     compress: bool = False  # a Method compresses the cache at `end`
 
     @property
     def size(self) -> int:
         """Asks below this node."""
-        return sum(map(len, self.batches)) + sum(child.size for child in self.children)
+        return sum(map(len, self.batches + self.packs)) + sum(child.size for child in self.children)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Schedule:
     rows: int = 8
     grain: int = GRAIN
     step_limit: int = 0  # 0: any tail may follow a node. Else the longest tail worth reading token by token
+    pack_tail: int = 0  # the longest tail that may be read in a pack with others; 0: no packs
     flat: bool = False  # nothing may follow a node: every prompt is a tail of the root
 
 
@@ -92,8 +96,9 @@ def common_prefix(a: Sequence[int], b: Sequence[int], start: int = 0) -> int:
 
 def count_tokens(node: Node, asks: Sequence[Ask]) -> tuple[int, int]:
     """(tokens read when nodes are shared, tokens read when every ask is on its own)."""
-    shared = sum(len(asks[i].ids) - node.end for batch in node.batches for i in batch) + node.end - node.start
-    alone = sum(len(asks[i].ids) for batch in node.batches for i in batch)
+    leaves = [i for batch in node.batches + node.packs for i in batch]
+    shared = sum(len(asks[i].ids) - node.end for i in leaves) + node.end - node.start
+    alone = sum(len(asks[i].ids) for i in leaves)
     for child in node.children:
         below = count_tokens(child, asks)
         shared, alone = shared + below[0], alone + below[1]
@@ -123,7 +128,7 @@ def _split(node: Node, asks: Sequence[Ask], order: list[int], schedule: Schedule
         child = Node(node.end, shared // step * step, goes[0])
         node.children.append(child)
         _split(child, asks, goes, schedule)
-    node.batches = _batch(leaves, asks, node.end, schedule.rows)
+    _hang(node, leaves, asks, schedule)
 
 
 def _split_for_steps(node: Node, asks: Sequence[Ask], order: list[int], schedule: Schedule) -> None:
@@ -157,13 +162,34 @@ def _split_by_context(node: Node, asks: Sequence[Ask], order: list[int], schedul
         groups.setdefault(tuple(ask.ids[:end]), []).append(index)
     for context, group in groups.items():
         child = Node(0, len(context), group[0], compress=True)
-        child.batches = _batch(group, asks, child.end, schedule.rows)
+        _hang(child, group, asks, schedule)
         node.children.append(child)
 
 
 def _common(group: Sequence[int], asks: Sequence[Ask]) -> int:
     shared = common_prefix(asks[group[0]].ids, asks[group[-1]].ids)
     return min(shared, *(asks[i].sharable for i in group))
+
+
+def _hang(node: Node, leaves: list[int], asks: Sequence[Ask], schedule: Schedule) -> None:
+    """Short tails into packs of at most a chunk of tokens, the others into batches."""
+    short = [i for i in leaves if node.end and len(asks[i].ids) - node.end <= schedule.pack_tail]
+    for is_decoded in (False, True):
+        pack: list[int] = []
+        filled = 0
+        for index in [i for i in short if (asks[i].new_tokens > 0) == is_decoded]:
+            tokens = len(asks[index].ids) - node.end
+            if pack and (filled + tokens > schedule.chunk or len(pack) == MOST_IN_PACK):
+                node.packs.append(pack)
+                pack, filled = [], 0
+            pack.append(index)
+            filled += tokens
+        if pack:
+            node.packs.append(pack)
+    lonely = [pack[0] for pack in node.packs if len(pack) == 1]
+    node.packs = [pack for pack in node.packs if len(pack) > 1]
+    rest = [i for i in leaves if i not in set(short)] + lonely
+    node.batches = _batch(rest, asks, node.end, schedule.rows)
 
 
 def _batch(leaves: list[int], asks: Sequence[Ask], end: int, rows: int) -> list[list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from longboard_tasks.engine.errors import NonFiniteLogits
 from longboard_tasks.engine.methods import Method
 from longboard_tasks.engine.reader import Reader
-from longboard_tasks.engine.stream import Stream, count_bytes, fork, join, restore, take_snapshot
+from longboard_tasks.engine.stream import Stream, count_bytes, fork, held_tokens, join, restore, take_snapshot
 from longboard_tasks.engine.trie import Ask, Node
 
 
@@ -55,13 +56,14 @@ class Walk:
             self._descend(stream, node)
         # The largest subtree last: until then the state stays at the branch, and only one snapshot a level is alive.
         children = sorted(node.children, key=lambda child: child.size)
-        jobs = len(node.batches) + len(children)
+        groups = [(batch, self._finish) for batch in node.batches] + [(pack, self._finish_pack) for pack in node.packs]
+        jobs = len(groups) + len(children)
         snapshot = take_snapshot(stream) if self.share and stream is not None and jobs > 1 else None
-        for number, batch in enumerate(node.batches):
+        for number, (group, finish) in enumerate(groups):
             if number and snapshot is not None and stream is not None:
                 restore(stream, snapshot)
-            yield from self._finish(batch, node, stream, path, room)
-        for number, child in enumerate(children, start=len(node.batches)):
+            yield from finish(group, node, stream, path, room)
+        for number, child in enumerate(children, start=len(groups)):
             if number and snapshot is not None and stream is not None:
                 restore(stream, snapshot)
             if self.reader.mode != "shared" and child.start == 0:
@@ -77,15 +79,71 @@ class Walk:
         if self.share and stream is not None:
             rows = stream if len(batch) == 1 else fork(stream, len(batch), reserve=longest)
         else:
-            alone = []
-            for index in batch:
-                one = self._open(room)
-                for step in path:
-                    self._descend(one, step, instead=index)
-                alone.append(one)
+            alone = [self._read_path(path, index, room) for index in batch]
             rows = alone[0] if len(alone) == 1 else join(alone, reserve=longest)
         answers = self._read_tails(batch, node, rows)
         yield from zip(batch, answers, strict=True)
+
+    def _finish_pack(
+        self, pack: list[int], node: Node, stream: Stream | None, path: list[Node], room: int
+    ) -> Iterator[tuple[int, Answer]]:
+        """The same for a pack. Alone, each prompt reads its own trunk and then the whole pack, for its own answer only: the
+        shapes are those of the shared run, and nothing that another prompt left is used."""
+        if self.share and stream is not None:
+            yield from zip(pack, self._read_pack(pack, node, stream, set(range(len(pack)))), strict=True)
+            return
+        for row, index in enumerate(pack):
+            answers = self._read_pack(pack, node, self._read_path(path, index, room), {row})
+            yield index, answers[row]
+
+    def _read_pack(self, pack: list[int], node: Node, stream: Stream, wanted: set[int]) -> list[Answer]:
+        """Read all tails of the pack after the trunk, score or decode. Logits are shown only for the rows in `wanted`."""
+        asks = [self.asks[i] for i in pack]
+        answers = [Answer() for _ in pack]
+        tails = [list(ask.ids[node.end :]) for ask in asks]
+        trunk, device = held_tokens(stream), self.reader.device
+        # Which prompt a token after the trunk belongs to, and its place in the text.
+        owner = self._tensor([row for row, tail in enumerate(tails) for _ in tail])
+        positions = self._tensor([stream.position + at for tail in tails for at in range(len(tail))])
+        ends = list(accumulate(map(len, tails)))
+        keep = [at for end, ask in zip(ends, asks, strict=True) for at in range(end - max(len(ask.targets), 1), end)]
+        own = (owner[:, None] == owner[None, :]).tril()
+        mask = torch.cat([torch.ones(len(owner), trunk, dtype=torch.bool, device=device), own], dim=1)
+        ids = self._tensor([[token for tail in tails for token in tail]])
+        logits = self.reader.read_packed(stream, ids, positions, mask, self._tensor(keep))
+        self.tokens += len(owner)
+        self._check_finite(logits, len(asks[0].ids))
+        pieces = logits.split([max(len(ask.targets), 1) for ask in asks])
+        for row, (ask, piece) in enumerate(zip(asks, pieces, strict=True)):
+            if ask.targets:
+                total, answers[row].is_greedy = score(piece, self._tensor(list(ask.targets)))
+                answers[row].logprob = float(total)
+                if self.on_logits and row in wanted:
+                    for position in piece:
+                        self.on_logits(pack[row], position)
+        if asks[0].new_tokens:
+            last = torch.stack([piece[-1] for piece in pieces])
+
+            def read_next(chosen: list[int], step: int) -> Tensor:
+                nonlocal owner
+                rows = torch.arange(len(pack), device=device)
+                owner = torch.cat([owner, rows])
+                sees = torch.cat(
+                    [torch.ones(len(pack), trunk, dtype=torch.bool, device=device), rows[:, None] == owner], dim=1
+                )
+                places = self._tensor([len(ask.ids) + step for ask in asks])
+                return self.reader.read_packed(stream, self._tensor([chosen]), places, sees, rows)
+
+            self._decode(pack, asks, answers, last, read_next, wanted)
+        self._note("decoded", stream)
+        return answers
+
+    def _read_path(self, path: list[Node], index: int, room: int) -> Stream:
+        """The nodes of `path` read for one ask alone."""
+        stream = self._open(room)
+        for node in path:
+            self._descend(stream, node, instead=index)
+        return stream
 
     def _read_tails(self, batch: list[int], node: Node, stream: Stream) -> list[Answer]:
         asks = [self.asks[i] for i in batch]
@@ -113,40 +171,62 @@ class Walk:
         self.tokens += tails.numel()
         for row, answer in enumerate(answers):
             answer.logprob = float(totals[row])
-        if not torch.isfinite(last).all() or any(answer.logprob != answer.logprob for answer in answers):
-            raise NonFiniteLogits(
-                f"The model gave NaN or infinity at position {length} of a prompt of {length} tokens. In half precision "
-                "this is usually overflow: try bfloat16 or float32."
-            )
+        self._check_finite(last, length)
         if asks[0].new_tokens:
-            self._decode(batch, asks, answers, stream, last)
+            self._decode(batch, asks, answers, last, self._reading_on(stream, asks), set(range(len(batch))))
         self._note("decoded", stream)
         return answers
 
-    def _decode(self, batch: list[int], asks: list[Ask], answers: list[Answer], stream: Stream, logits: Tensor) -> None:
-        """Greedy. A row that is done goes on being fed until the last one is: the batch keeps its shape, so its bits."""
-        open_rows = set(range(len(asks)))
-        ids = [list(ask.ids) for ask in asks] if self.reader.mode == "off" else []
-        for step in range(max(ask.new_tokens for ask in asks)):
+    def _decode(
+        self, group: list[int], asks: list[Ask], answers: list[Answer], logits: Tensor,
+        read_next: Callable[[list[int], int], Tensor], wanted: set[int],
+    ) -> None:  # fmt: skip
+        """Greedy. A row that is done goes on being fed until the last one is: the batch keeps its shape, so its bits.
+
+        logits [rows, V] follow the prompts; `read_next(tokens, step)` gives those after one more token of every row.
+        """
+        most, open_rows = max(ask.new_tokens for ask in asks), set(range(len(asks)))
+        for step in range(most):
             chosen = logits.float().argmax(dim=-1).tolist()
             for row in sorted(open_rows):
-                if self.on_logits:
-                    self.on_logits(batch[row], logits[row])
+                if self.on_logits and row in wanted:
+                    self.on_logits(group[row], logits[row])
                 tokens, ask = answers[row].tokens, asks[row]
                 tokens.append(chosen[row])
                 if len(tokens) >= ask.new_tokens or (ask.is_done is not None and ask.is_done(tokens)):
                     open_rows.discard(row)
-            if not open_rows or step + 1 == max(ask.new_tokens for ask in asks):
+            if not open_rows or step + 1 == most:
                 return
-            if self.reader.mode == "off":
-                ids = [[*row, token] for row, token in zip(ids, chosen, strict=True)]
-                logits = self.reader.read(self.reader.open(), self._tensor(ids), 1)[:, -1]
-                self.tokens += sum(map(len, ids))
-            else:
-                logits = self.reader.read(stream, self._tensor([[token] for token in chosen]), 1)[:, -1]
-                self.tokens += len(asks)
-                if self.method:
-                    self.method.after_step(stream)
+            logits = read_next(chosen, step)
+            self.tokens += len(asks)
+
+    def _reading_on(self, stream: Stream, asks: list[Ask]) -> Callable[[list[int], int], Tensor]:
+        """How a batch goes on by one token a row. Where nothing may be continued, everything is read again."""
+        if self.reader.mode == "off":
+            ids = [list(ask.ids) for ask in asks]
+
+            def read_again(chosen: list[int], step: int) -> Tensor:
+                for row, token in zip(ids, chosen, strict=True):
+                    row.append(token)
+                self.tokens += sum(map(len, ids)) - len(ids)
+                return self.reader.read(self.reader.open(), self._tensor(ids), 1)[:, -1]
+
+            return read_again
+
+        def read_next(chosen: list[int], step: int) -> Tensor:
+            logits = self.reader.read(stream, self._tensor([[token] for token in chosen]), 1)[:, -1]
+            if self.method:
+                self.method.after_step(stream)
+            return logits
+
+        return read_next
+
+    def _check_finite(self, logits: Tensor, length: int) -> None:
+        if not torch.isfinite(logits).all():
+            raise NonFiniteLogits(
+                f"The model gave NaN or infinity at the end of a prompt of {length} tokens. In half precision this is usually "
+                "overflow: try bfloat16 or float32."
+            )
 
     def _descend(self, stream: Stream, node: Node, *, instead: int | None = None) -> None:
         """Read the node's own span into `stream`. `instead`: take the tokens of this ask, which are the same ones."""
@@ -167,6 +247,8 @@ class Walk:
 
     def _reserve(self, node: Node) -> int:
         below = [len(self.asks[i].ids) + self.asks[i].new_tokens for batch in node.batches for i in batch]
+        for pack in node.packs:  # one row holds all its tails
+            below.append(node.end + sum(len(self.asks[i].ids) - node.end + self.asks[i].new_tokens for i in pack))
         return max([*below, *(self._reserve(child) for child in node.children)], default=0)
 
     def _note(self, stage: str, stream: Stream) -> None:
