@@ -45,7 +45,7 @@ def test_every_ask_is_in_one_batch_or_pack_below_nodes_that_hold_its_own_tokens(
         if is_pack:
             assert len(batch) > 1
             assert max(len(asks[i].ids) for i in batch) - path[-1].end <= pack_tail
-            assert sum(len(asks[i].ids) - path[-1].end for i in batch) <= 64
+            assert sum(len(asks[i].ids) - path[-1].end for i in batch) <= 2 * 64
         else:
             assert 1 <= len(batch) <= rows
             assert len({len(asks[i].ids) for i in batch}) == 1

@@ -69,7 +69,9 @@ class Engine:
         left = list(range(len(asks)))
         while left:
             part = [asks[i] for i in left]
-            root = build_trie(part, self.schedule, compress=bool(self.method and self.method.compresses))
+            # A Method works on the cache of one prompt, so prompts get rows of their own.
+            schedule = replace(self.schedule, pack_tail=0) if self.method else self.schedule
+            root = build_trie(part, schedule, compress=bool(self.method and self.method.compresses))
             reader = self.reader.with_(chunk=self.schedule.chunk)
             walk = Walk(reader, part, share=self.share, method=self.method, on_logits=self.on_logits)
             done: set[int] = set()
@@ -122,7 +124,7 @@ class Engine:
             chunk=chunk,
             rows=rows if self.self_test.batches else 1,
             step_limit=STEP_LIMIT if mode == "step" else 0,
-            pack_tail=PACK_TAIL if self.self_test.packs and self.method is None else 0,
+            pack_tail=PACK_TAIL if self.self_test.packs else 0,
             flat=mode == "off",
         )
         return self.schedule

@@ -172,14 +172,14 @@ def _common(group: Sequence[int], asks: Sequence[Ask]) -> int:
 
 
 def _hang(node: Node, leaves: list[int], asks: Sequence[Ask], schedule: Schedule) -> None:
-    """Short tails into packs of at most a chunk of tokens, the others into batches."""
+    """Short tails into packs of at most two chunks of tokens, the others into batches."""
     short = [i for i in leaves if node.end and len(asks[i].ids) - node.end <= schedule.pack_tail]
     for is_decoded in (False, True):
         pack: list[int] = []
         filled = 0
         for index in [i for i in short if (asks[i].new_tokens > 0) == is_decoded]:
             tokens = len(asks[index].ids) - node.end
-            if pack and (filled + tokens > schedule.chunk or len(pack) == MOST_IN_PACK):
+            if pack and (filled + tokens > 2 * schedule.chunk or len(pack) == MOST_IN_PACK):
                 node.packs.append(pack)
                 pack, filled = [], 0
             pack.append(index)
