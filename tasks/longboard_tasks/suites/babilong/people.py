@@ -47,6 +47,7 @@ class _World:
     room: dict[str, str] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)  # people whose room the reader knows
     seen: list[str] = field(default_factory=list)  # people the reader has met, in order
+    hands: set[str] = field(default_factory=set)  # people who have held something
     holder: dict[str, str] = field(default_factory=dict)
     lies_in: dict[str, str] = field(default_factory=dict)
     trail: dict[str, list[str]] = field(default_factory=dict)  # rooms an object is known to have been in
@@ -106,6 +107,7 @@ def _get(world: _World) -> bool:
     person, thing = world.rng.choice(free)
     del world.lies_in[thing]
     world.holder[thing] = person
+    world.hands.add(person)
     if person in world.told:
         world.see(thing, world.room[person])
     there = " there" if world.rng.random() < world.there else ""
@@ -134,6 +136,7 @@ def _give(world: _World) -> bool:
     world.gift = giver, thing, receiver = world.rng.choice(gifts)
     del world.holder[thing]  # so that it comes last among what the receiver holds
     world.holder[thing] = receiver
+    world.hands.add(receiver)
     world.say(giver, f"{world.rng.choice(GIVES)} the {thing} to {receiver}")
     world.meet(receiver)
     return True
@@ -169,16 +172,15 @@ def where_was_thing(rng: random.Random) -> Story:
 
 def who_gave(rng: random.Random) -> Story:
     """qa5: five questions about the latest gift; a few sentences about other things may follow it."""
-    world = _World(rng, GIVERS, needs_place=False)
+    world, gift = _World(rng, GIVERS, needs_place=False), ("", "", "")
     for number in range(_questions(rng)):
-        world.gift = None
         while world.gift is None:
             world.act(_move, _get, _give)
+        gift, world.gift = world.gift, None
         if number or rng.random() < 0.7:  # the shortest stories end with their gift
             for _ in range(rng.randrange(5)):
                 world.act(_move, _move, _get)
-    assert world.gift is not None
-    giver, thing, receiver = world.gift
+    giver, thing, receiver = gift
     question, answer = rng.choices(
         (
             (f"What did {giver} give to {receiver}?", thing),
@@ -221,7 +223,8 @@ def _carriers(rng: random.Random) -> tuple[_World, str]:
     world = _World(rng, PEOPLE, needs_place=False)
     for _ in range(_questions(rng)):
         _talk(world, lambda: True, 2, 0.6, _move, _get, _get, _drop, _give)
-    return world, rng.choice(world.seen)
+    hands = [person for person in world.seen if person in world.hands]
+    return world, rng.choice(hands if hands and rng.random() < 0.75 else world.seen)
 
 
 def is_not_there(rng: random.Random, answer: str = "") -> Story:
@@ -339,9 +342,7 @@ def where_before(rng: random.Random) -> Story:
             room = rng.choice([room for room in TOWN if room not in days[person].values()])
             days[person][time] = room
             move, when = f"{rng.choice(MOVES)} the {room}", TIMES[time]
-            facts.append(
-                f"{person} {move} {when}." if rng.random() < 0.5 else f"{when.capitalize()} {person} {move}."
-            )
+            facts.append(f"{person} {move} {when}." if rng.random() < 0.5 else f"{when.capitalize()} {person} {move}.")
     person = rng.choice([person for person in GUESSED if len(days[person]) > 1])
     in_order = [room for _, room in sorted(days[person].items())]
     at = rng.randrange(1, len(in_order))

@@ -23,11 +23,12 @@ class PublishedSample:
     target: str
 
 
-def load_babi(path: Path, task: str, most_statements: int | None = None) -> list[Story]:
+def load_babi(path: Path, task: str, most_lines: int | None = None) -> list[Story]:
     """A bAbI file ("3 Where is Mary? <tab>bathroom<tab>1"), one Story for each question, as BABILong splits it.
 
     A story with several questions gives one Story each: every statement before the question, none of the earlier questions.
-    `most_statements` drops longer ones. Raises SuiteError for a line of another form.
+    `most_lines` drops stories with more statements than that, the question counted, as upstream. Raises SuiteError for a line
+    of another form.
     """
     stories: list[Story] = []
     facts: list[str] = []
@@ -42,7 +43,7 @@ def load_babi(path: Path, task: str, most_statements: int | None = None) -> list
         sentence, *columns = rest.split("\t")
         if not columns:
             facts.append(sentence.strip())
-        elif most_statements is None or len(facts) <= most_statements:
+        elif most_lines is None or len(facts) < most_lines:
             stories.append(Story(task, tuple(facts), sentence.strip(), columns[0].strip()))
     return stories
 

@@ -27,7 +27,7 @@ LABELS: dict[str, tuple[str, ...]] = {
 
 
 def official(task: str, question: str, target: str, prediction: str) -> bool:
-    """The benchmark's comparison: of the task's labels, less those in the question, the answer's first sentence has just the target.
+    """The benchmark's comparison: of the task's labels, those in the question left out, the answer has the target alone.
 
     The answer is cut at its first full stop, at "<context>" and at "<example>". A target with commas and more than three
     characters (qa8) is a set of labels, in any order; "s,w" (qa19) is one label.
@@ -71,7 +71,7 @@ def _is_only(target: str, found: set[str]) -> bool:
 
 
 def _has_word(text: str, label: str) -> bool:
-    """Is the label in the text as a word of its own? A hyphen binds ("no-one"); a pair of letters stands alone ("s,w,n" has two)."""
+    """Is the label in the text as a word of its own? A hyphen binds ("no-one"); "s,w" is not in "s,w,n"."""
     if "," in label:
         label = label.replace(",", r"\s*,\s*")
         return re.search(rf"(?<![\w,]){label}(?!\w|\s*,\s*\w)", text) is not None
