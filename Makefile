@@ -19,7 +19,8 @@ $(VENV)/.dev: pyproject.toml constraints/cpu.txt scripts/install.py
 	$(INSTALL) --extras worker,kernels,dev --stamp $@
 
 demo: $(VENV)/.demo
-	@$(BIN)/python -m longboard_tasks.zoo.smollm2 --out var/models || echo "Going on without SmolLM2-135M."
+	@echo "Fetching SmolLM2-135M-Instruct (93 MB) and converting it, unless it is here."
+	@TQDM_DISABLE=1 $(BIN)/python -m longboard_tasks.zoo.smollm2 --out var/models || echo "Going on without SmolLM2-135M-Instruct."
 	@$(BIN)/python manage.py demo $(ARGS)
 
 up: $(VENV)/.demo
