@@ -6,6 +6,7 @@ of references that it contains, case-insensitive.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -25,3 +26,10 @@ def string_match_part(prediction: str, references: Sequence[str]) -> float:
     """1 if any reference is contained in the prediction, else 0."""
     answer = clean(prediction).lower()
     return float(any(reference.lower() in answer for reference in references))
+
+
+def score(task: str, answer: str, target: str) -> float:
+    """0 to 1. `target` as in plan.py: one reference, or a JSON list of them. Questions (`qa_1`, `qa_2`): any of them counts."""
+    references = json.loads(target) if target.startswith("[") else [target]
+    match = string_match_part if task.startswith("qa_") else string_match_all
+    return match(answer, references)
