@@ -5,9 +5,9 @@ import re
 from collections import Counter
 
 import pytest
+from tests.suites.babilong.solver import solve
 
 from longboard_tasks.suites.babilong.plan import LONGEST, TASKS, make_story, most_statements, plan_story
-from tests.suites.babilong.solver import solve
 
 # Mean statements a question in the release (en-10k, test); a generator of ours is within 15 %, qa20 within 20 %.
 MEAN = {
@@ -75,6 +75,11 @@ def test_qa5_asks_its_five_forms_as_often_as_the_release():
     forms = Counter(
         re.sub(r"\b(Mary|Fred|Bill|Jeff|apple|football|milk)\b", "_", make_story("qa5", rng).question) for _ in range(n)
     )
-    want = {"What did _ give to _?": 33, "Who gave the _?": 18, "Who did _ give the _ to?": 17, "Who gave the _ to _?": 17}
+    want = {
+        "What did _ give to _?": 33,
+        "Who gave the _?": 18,
+        "Who did _ give the _ to?": 17,
+        "Who gave the _ to _?": 17,
+    }
     for form, share in (want | {"Who received the _?": 15}).items():
         assert abs(forms[form] / n - share / 100) < 0.05
