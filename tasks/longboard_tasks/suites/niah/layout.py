@@ -79,7 +79,8 @@ def encode_all(tokenizer: Any, texts: Sequence[str]) -> Iterator[list[int]]:
     skip = _count_anchor(tokenizer)
     for first in range(0, len(texts), _BATCH):
         batch = [_ANCHOR + text if skip else text for text in texts[first : first + _BATCH]]
-        for ids in tokenizer(batch, add_special_tokens=False)["input_ids"]:
+        made = tokenizer(batch, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False)
+        for ids in made["input_ids"]:
             yield ids[skip:]
 
 

@@ -85,7 +85,7 @@ def _needle_lines(
 
 
 def _line_ids(tokenizer: Any, knobs: Knobs, facts: Sequence[tuple[str, str]]) -> list[list[int]]:
-    """Ids of needle lines. Word keys come in three segments ("... for" | " oval" | "-bucket" | the rest): two of them are kept."""
+    """Ids of needle lines. With word keys four segments, three of them kept: "... for" | " oval" | "-bucket" | the rest."""
     texts = [NEEDLE.format(kind=knobs.value, key=key, value=value) + "\n" for key, value in facts]
     if knobs.key != "words":
         return list(encode_all(tokenizer, texts))

@@ -261,9 +261,9 @@ def plan_list(*, context_length: int, seed: int, index: int) -> ListPlan:
 
 
 def plan_vocabulary(*, context_length: int, seed: int, index: int) -> tuple[str, ...]:
-    """`fwe`: the coded words by rank, most frequent first; rank 0 is noise. At least five, so that rank 4 has a rival."""
+    """`fwe`: the coded words by rank, most frequent first; rank 0 is noise. Ten at least."""
     rng = draw("fwe", context_length=context_length, seed=seed, index=index)
-    words = _letters(rng, 6, max(5, (context_length - 50) // 50), upper=False)
+    words = _letters(rng, 6, max(10, (context_length - 50) // 50), upper=False)
     return ("...", *words[1:])
 
 
@@ -300,23 +300,28 @@ def plan_streamed(*, context_length: int, seed: int, index: int) -> StreamPlan:
 
 
 def stream_end(place: int) -> int:
-    """The last planned end at or before `place`. Ends: 0 (the trunk's start), 128, 256, then four an octave (P/2, P], P/8 apart.
+    """The last planned end at or before `place`: 0 (the trunk's start), 128, 256, then evenly in each octave (P/2, P].
 
-    So every power of two from STREAM_LEAST on has an end at each eighth of it.
+    So each power of two from STREAM_LEAST on has an end at each eighth of it, and the eighths of any length have nine ends.
     """
     if place < STREAM_LEAST // 4:
         return place // (STREAM_LEAST // 8) * (STREAM_LEAST // 8)
     octave = 1 << (place - 1).bit_length()
-    return place * 8 // octave * octave // 8
+    return place // _spacing(octave) * _spacing(octave)
 
 
 def stream_ends(context_length: int) -> list[int]:
     """All planned ends up to `context_length`, rising."""
     ends, octave = [0, STREAM_LEAST // 8, STREAM_LEAST // 4], STREAM_LEAST // 2
     while octave // 2 < context_length:
-        ends += [octave * step // 8 for step in range(5, 9)]
+        ends += range(octave // 2 + _spacing(octave), octave + 1, _spacing(octave))
         octave *= 2
     return [end for end in ends if end <= context_length]
+
+
+def _spacing(octave: int) -> int:
+    """Four needles up to STREAM_LEAST, where they would crowd, eight in later octaves."""
+    return octave // (8 if octave <= STREAM_LEAST else 16)
 
 
 def stream_fact(*, seed: int, trunk: int, end: int, depth: float = 0.0) -> FactPlan:

@@ -33,7 +33,7 @@ FWE_QUESTION = (
 )
 FWE_PREFIX = " Answer: According to the coded text above, the three most frequently appeared words are:"
 ZETA = math.pi**2 / 6  # zeta(alpha) for alpha = 2
-FEWEST = 124  # the least n from which ranks 2 to 5 always have different counts
+FEWEST = 53  # the least n from which ranks 2 to 5 always have different counts
 
 
 def make_sample(*, task: str, context_length: int, seed: int, index: int, tokenizer: Any) -> Sample:
