@@ -20,11 +20,12 @@ class DemoFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One demo submission. `samples` is per needle task; small, so that two cores are done in minutes."""
+    """One model's part of the demo; few samples, so that two cores are done in minutes."""
 
     model: str
     context_lengths: tuple[int, ...]
     suite_samples: tuple[tuple[str, int], ...]
+    tasks: tuple[str, ...] = ("niah/single", "efficiency/generate")
 
 
 class SiteApi:
@@ -43,6 +44,7 @@ class SiteApi:
                 json={
                     "model": ask.model,
                     "suites": [suite],
+                    "tasks": [task for task in ask.tasks if task.startswith(f"{suite}/")],
                     "context_lengths": list(ask.context_lengths),
                     "pools": [pool],
                     "samples": samples,
@@ -120,10 +122,11 @@ def _show(line: str) -> None:
         print(line, flush=True)
 
 
-def check_board(api: SiteApi, *, models: Sequence[str], lengths: Sequence[int], hardware: str) -> list[str]:
+def check_board(api: SiteApi, *, asks: Sequence[Ask], hardware: str) -> list[str]:
     """Compares API and page: each model has both numbers, each front is not empty, and the page says what the API says."""
     lines = []
-    for length in lengths:
+    for length in sorted({length for ask in asks for length in ask.context_lengths}):
+        models = [ask.model for ask in asks if length in ask.context_lengths]
         board = api.board(context_length=length, hardware=hardware, cost_metric="ttft_ms")
         rows = {row["model"]: row for row in board["rows"]}
         if missing := [model for model in models if model not in rows]:
