@@ -11,11 +11,12 @@ from typing import Any
 import datasets
 
 from longboard_tasks.engine.errors import SuiteError
-from longboard_tasks.suites.niah.single import make_sample, score
+from longboard_tasks.suites.niah.suite import make_sample, score
 
 
-def single(
+def generate(
     *,
+    task: str = "single",
     context_length: int = 4_096,
     samples: int = 20,
     seed: int = 0,
@@ -27,7 +28,7 @@ def single(
     source = tokenizer or pretrained
     if not source:
         raise SuiteError(
-            "longboard_niah_single builds prompts to the token and needs to know the tokenizer: give --model_args pretrained=... "
+            f"niah@1/{task} builds prompts to the token and needs to know the tokenizer: give --model_args pretrained=... "
             'or --metadata \'{"tokenizer": "..."}\'.'
         )
     if isinstance(source, str):
@@ -36,10 +37,11 @@ def single(
         source = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     rows = []
     for index in range(samples):
-        sample = make_sample(task="single", context_length=context_length, seed=seed, index=index, tokenizer=source)
+        sample = make_sample(task=task, context_length=context_length, seed=seed, index=index, tokenizer=source)
         prompt = source.decode(list(sample.ids), skip_special_tokens=False)
         rows.append(
             {
+                "task": task,
                 "index": index,
                 "depth": sample.depth,
                 "prompt": prompt,
@@ -50,5 +52,5 @@ def single(
     return {"test": datasets.Dataset.from_list(rows)}
 
 
-def score_single(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    return {"accuracy": score("single", results[0], doc["target"])}
+def score_any(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    return {"accuracy": score(doc["task"], results[0], doc["target"])}
