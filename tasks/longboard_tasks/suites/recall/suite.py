@@ -119,7 +119,7 @@ def _string(task: str, tokenizer: Any, ask: dict[str, int]) -> tuple[list[int], 
     while True:
         rng = stream(task, f"filler{attempt}", **ask)
         filler = draw_letters(rng, room // min(map(len, tokens.values())))
-        filler = filler[: _fitting([len(tokens[letter]) for letter in filler], room)]
+        filler = _fill({letter: len(ids) for letter, ids in tokens.items()}, filler, room)
         at = round((plan.depth or 0.0) * len(filler))
         string = filler[:at] + planted + filler[at:]
         # The look-up has one answer: the n-gram is nowhere else.
@@ -128,13 +128,18 @@ def _string(task: str, tokenizer: Any, ask: dict[str, int]) -> tuple[list[int], 
         attempt += 1
 
 
-def _fitting(sizes: list[int], room: int) -> int:
-    """How many of the pieces, in order, fit."""
-    for count, size in enumerate(sizes):
-        room -= size
-        if room < 0:
-            return count
-    return len(sizes)
+def _fill(sizes: dict[str, int], filler: str, room: int) -> str:
+    """The letters that fit. A letter of more tokens takes the place of a late one where that meets the length."""
+    count = 0
+    while count < len(filler) and sizes[filler[count]] <= room:
+        room -= sizes[filler[count]]
+        count += 1
+    filler = filler[:count]
+    for at in range(count - 1, max(-1, count - 9), -1):
+        longer = [letter for letter in LETTERS if sizes[letter] == sizes[filler[at]] + room]
+        if room and longer:
+            return filler[:at] + longer[0] + filler[at + 1 :]
+    return filler
 
 
 def _phone_book(tokenizer: Any, ask: dict[str, int]) -> tuple[list[int], list[int], list[int]]:

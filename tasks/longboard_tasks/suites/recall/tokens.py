@@ -62,10 +62,9 @@ def string_example(
         )
     string = rng.choices(range(ALPHABET), k=rng.randint(least, most))
     if kind == "duplicate_ngram":
-        one, two = sorted(rng.sample(range(len(string) - ngram + 1), 2))
-        two = max(two, one + ngram) if one + 2 * ngram <= len(string) else one + 1
+        one = rng.randrange(len(string) - 2 * ngram + 1)
+        two = rng.randrange(one + ngram, len(string) - ngram + 1)
         string[two : two + ngram] = string[one : one + ngram]
-        string = string[: max(least, len(string))]
     if kind in ("copy", "duplicate_ngram"):
         return _labelled([BEGIN, *string, SEPARATOR], [*string, END])
     at = rng.randrange(len(string) - ngram)
@@ -84,9 +83,9 @@ def _labelled(prompt: list[int], answer: list[int]) -> TokenExample:
 
 
 def pack(examples: Iterable[TokenExample], length: int = PACKED_LENGTH) -> Iterator[TokenExample]:
-    """Rows of `length` tokens, examples one after the other; the last one of a row is cut and not labelled.
+    """Rows of `length` tokens, examples one after the other; the last one of a row is cut and not labelled, as upstream.
 
-    An example that does not fit begins the next row, whole.
+    Raises SuiteError for an example that no row can hold.
     """
     ids: list[int] = []
     labels: list[int] = []
@@ -94,11 +93,11 @@ def pack(examples: Iterable[TokenExample], length: int = PACKED_LENGTH) -> Itera
         if len(example.ids) > length:
             raise SuiteError(f"An example of {len(example.ids)} tokens does not fit a row of {length}.")
         room = length - len(ids)
-        if len(example.ids) > room:
+        if len(example.ids) <= room:
+            ids, labels = ids + example.ids, labels + example.labels
+        else:
             yield TokenExample(ids + example.ids[:room], labels + [IGNORE] * room)
             ids, labels = [], []
-        ids = ids + example.ids
-        labels = labels + example.labels
     if ids:
         room = length - len(ids)
         yield TokenExample(ids + [PAD] * room, labels + [IGNORE] * room)
