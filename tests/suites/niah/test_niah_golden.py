@@ -12,7 +12,7 @@ from longboard_tasks.engine.errors import SuiteError
 from longboard_tasks.engine.journal import hash_prompt
 from longboard_tasks.suites.niah import plan
 from longboard_tasks.suites.niah.questions import load_hotpotqa, load_squad, make_real_sample
-from longboard_tasks.suites.niah.suite import TASKS, least_length, make_sample
+from longboard_tasks.suites.niah.suite import TASKS, least_length, make_sample, new_tokens
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "niah_tasks_1.json"
 TASKS_FOLDER = Path(__file__).parents[3] / "tasks"
@@ -182,3 +182,12 @@ def test_least_lengths_of_the_byte_tokenizer_are_stated_in_one_place(plain):
     told = {task: least_length(task, plain) for task in ("niah_single_1", "vt", "streamed")}
     assert told["streamed"] == 8_192
     assert 400 < told["niah_single_1"] < 500 < 1_500 < told["vt"] < 2_000
+
+
+def test_the_definition_page_has_every_task_with_its_new_tokens_and_the_question_of_its_first_sample():
+    page = (Path(__file__).parents[3] / "docs/suites/niah.md").read_text()
+    made = json.loads(GOLDEN.read_text())
+    for task in OURS:
+        assert f"### {task}\n" in page
+        assert f" | {new_tokens(task)} | " in next(line for line in page.splitlines() if line.startswith(f"| {task} |"))
+        assert made[f"{task}:text"]["ends"].splitlines()[-1] in page
