@@ -137,8 +137,8 @@ def test_depths_take_turns():
 def test_the_least_length_fits_and_one_less_is_refused(task):
     for tokenizer in (byte_tokenizer(), chat_tokenizer(), zoo_tokenizer()):
         least = least_length(task, tokenizer)
-        for index in range(40):
-            for length in (least, least + 40, 1_024, 2_048):
+        for index in range(12):
+            for length in (least, least + 40, 1_024):
                 sample = make_sample(task=task, context_length=length, seed=3, index=index, tokenizer=tokenizer)
                 assert len(sample.ids) <= length
         with pytest.raises(SuiteError, match=f"Ask for at least {least}"):
