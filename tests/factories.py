@@ -111,7 +111,7 @@ def make_run(submission: Submission | None = None, **fields: Any) -> Run:
         "submission": submission,
         "system": submission.system,
         "suite": suite,
-        "tasks": [task["name"] for task in suite.definition["tasks"]],
+        "tasks": [suite.definition["tasks"][0]["name"]],
         "context_length": 1_024,
         "pool": fields.pop("pool", None) or make_pool(),
         "samples": suite.definition["default_samples"],

@@ -26,6 +26,7 @@ class TaskInfo:
     title: str
     metrics: tuple[str, ...]
     chance: float = 0.0  # the score of a guesser who never reads the context
+    least_context_length: int = 1  # by the zoo's tokenizer; a node checks with the model's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ METRICS = {
     for metric in (
         MetricInfo("accuracy", "Accuracy", "share", True),
         MetricInfo("accuracy_by_depth", "Accuracy by depth", "share", True),
+        MetricInfo("accuracy_official", "Accuracy, official scorer", "share", True),
+        MetricInfo("accuracy_characters", "Accuracy by character", "share", True),
         MetricInfo("ttft_ms", "Time to first token (TTFT)", "ms", False),
         MetricInfo("tpot_ms", "Time per output token (TPOT)", "ms", False),
         MetricInfo("prefill_tokens_per_s", "Prefill rate", "tokens/s", True),
@@ -88,6 +91,10 @@ COST_METRICS = (
 )
 COST_TASK = "generate"
 
+ONE = ("accuracy",)
+DEPTHS = ("accuracy", "accuracy_by_depth")
+OFFICIAL = ("accuracy", "accuracy_official")
+
 SUITES = {
     suite.name: suite
     for suite in (
@@ -97,10 +104,87 @@ SUITES = {
             title="Needle in a haystack",
             kind="accuracy",
             summary="A planted fact in real prose has to be given back, at every depth of the context.",
-            tasks=(TaskInfo("single", "Single needle in prose", ("accuracy", "accuracy_by_depth")),),
+            tasks=(
+                TaskInfo("single", "Single needle in prose", DEPTHS, least_context_length=80),
+                TaskInfo("niah_single_1", "Single needle in noise", DEPTHS, least_context_length=170),
+                TaskInfo("niah_single_2", "Single needle in prose (RULER)", DEPTHS, least_context_length=130),
+                TaskInfo("niah_single_3", "UUID needle in prose", DEPTHS, least_context_length=170),
+                TaskInfo("niah_multikey_1", "Four keys in prose", DEPTHS, least_context_length=210),
+                TaskInfo("niah_multikey_2", "Needle among needles", DEPTHS, least_context_length=160),
+                TaskInfo("niah_multikey_3", "UUIDs among UUIDs", DEPTHS, least_context_length=350),
+                TaskInfo("niah_multivalue", "Four values of one key", ONE, least_context_length=220),
+                TaskInfo("niah_multiquery", "Four keys, all asked", ONE, least_context_length=270),
+                TaskInfo("vt", "Variable tracking", ONE, least_context_length=900),
+                TaskInfo("cwe", "Common words", ONE, least_context_length=900),
+                TaskInfo("fwe", "Frequent coded words", ONE, least_context_length=320),
+                TaskInfo("qa_1", "One document answers", DEPTHS, least_context_length=360),
+                TaskInfo("qa_2", "Two documents answer", ONE, least_context_length=430),
+                TaskInfo("grid", "The classic grid", DEPTHS, chance=0.05, least_context_length=110),
+                TaskInfo("passkey", "Pass key", DEPTHS, least_context_length=110),
+                TaskInfo("streamed", "The streamed grid", DEPTHS, chance=0.05, least_context_length=1024),
+            ),
             headline_metric="accuracy",
             default_samples=20,
-            least_context_length=128,
+            least_context_length=80,
+        ),
+        SuiteInfo(
+            name="babilong",
+            version=1,
+            title="BABILong",
+            kind="accuracy",
+            summary="Short stories spread over prose, and questions that need one, two or many of their facts.",
+            tasks=(
+                TaskInfo("qa1", "One supporting fact", OFFICIAL, chance=1 / 6, least_context_length=600),
+                TaskInfo("qa2", "Two supporting facts", OFFICIAL, chance=1 / 6, least_context_length=600),
+                TaskInfo("qa3", "Three supporting facts", OFFICIAL, chance=1 / 5, least_context_length=600),
+                TaskInfo("qa4", "Two-argument relations", OFFICIAL, chance=1 / 5, least_context_length=600),
+                TaskInfo("qa5", "Three-argument relations", OFFICIAL, chance=0.31, least_context_length=600),
+                TaskInfo("qa6", "Yes or no", OFFICIAL, chance=1 / 2, least_context_length=600),
+                TaskInfo("qa7", "Counting", OFFICIAL, chance=0.48, least_context_length=600),
+                TaskInfo("qa8", "Lists and sets", OFFICIAL, chance=0.48, least_context_length=600),
+                TaskInfo("qa9", "Simple negation", OFFICIAL, chance=1 / 2, least_context_length=600),
+                TaskInfo("qa10", "Indefinite knowledge", OFFICIAL, chance=1 / 3, least_context_length=600),
+                TaskInfo("qa11", "Basic coreference", OFFICIAL, chance=1 / 6, least_context_length=600),
+                TaskInfo("qa12", "Conjunction", OFFICIAL, chance=1 / 6, least_context_length=600),
+                TaskInfo("qa13", "Compound coreference", OFFICIAL, chance=1 / 6, least_context_length=600),
+                TaskInfo("qa14", "Time reasoning", OFFICIAL, chance=1 / 5, least_context_length=600),
+                TaskInfo("qa15", "Basic deduction", OFFICIAL, chance=1 / 4, least_context_length=600),
+                TaskInfo("qa16", "Basic induction", OFFICIAL, chance=1 / 4, least_context_length=600),
+                TaskInfo("qa17", "Positional reasoning", OFFICIAL, chance=1 / 2, least_context_length=600),
+                TaskInfo("qa18", "Size reasoning", OFFICIAL, chance=0.90, least_context_length=600),
+                TaskInfo("qa19", "Path finding", OFFICIAL, chance=1 / 12, least_context_length=600),
+                TaskInfo("qa20", "Motivations", OFFICIAL, chance=0.71, least_context_length=600),
+            ),
+            headline_metric="accuracy",
+            default_samples=20,
+            least_context_length=600,
+        ),
+        SuiteInfo(
+            name="recall",
+            version=1,
+            title="Copying and recall",
+            kind="accuracy",
+            summary="Copy a string, look a name up in a phone book, give values for many keys: what a fixed state finds hard.",
+            tasks=(
+                TaskInfo("copy", "String copying", ("accuracy", "accuracy_characters"), least_context_length=80),
+                TaskInfo(
+                    "ngram_prefix",
+                    "Look-up after an n-gram",
+                    ("accuracy", "accuracy_by_depth", "accuracy_characters"),
+                    least_context_length=100,
+                ),
+                TaskInfo(
+                    "ngram_suffix",
+                    "Look-up before an n-gram",
+                    ("accuracy", "accuracy_by_depth", "accuracy_characters"),
+                    least_context_length=100,
+                ),
+                TaskInfo("phone_book", "Phone book", DEPTHS, least_context_length=180),
+                TaskInfo("mqar", "Multi-query associative recall", ONE, least_context_length=160),
+            ),
+            headline_metric="accuracy",
+            default_samples=20,
+            least_context_length=80,
         ),
         SuiteInfo(
             name="efficiency",

@@ -38,9 +38,11 @@ from longboard_tasks.intervals import wilson
 from longboard_tasks.prose import load_prose
 
 BLOCK = 20  # samples between two writes of the journal: what a kill can cost
-SUITES = {"niah": "longboard_tasks.suites.niah.single"}  # accuracy suites: make_sample, score, NEW_TOKENS
+# Accuracy suites: make_sample, score, new_tokens, and secondary where a suite has a second scorer.
+SUITES = {name: f"longboard_tasks.suites.{name}.suite" for name in ("niah", "babilong", "recall")}
 
 OnProgress = Callable[[Progress], None]
+Secondary = Callable[[str, str, str], dict[str, float]]  # (task, answer, target) -> further scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,16 +92,17 @@ def evaluate(
         report(Progress(done=0, total=_total(spec), note="loading the model"))
         system = open_system(spec.system, models_dir=models_dir)
     engine = system.engine
-    new_tokens = 0 if suite.kind == "efficiency" else import_module(SUITES[suite.name]).NEW_TOKENS
+    module = import_module(SUITES[suite.name]) if suite.kind == "accuracy" else None
+    new_tokens = max(module.new_tokens(task) for task in spec.tasks) if module else 0
     check_positions(system.loaded, context_length=spec.context_length, new_tokens=new_tokens)
     engine.plan_for(spec.context_length + new_tokens, memory_limit=spec.limits.memory_bytes)
     engine.counters = type(engine.counters)()
     records: tuple[SampleRecord, ...] = ()
-    if suite.kind == "efficiency":
+    if module is None:
         measurements = _measure_efficiency(spec, engine, report)
     else:
-        records = _run_accuracy(spec, system, import_module(SUITES[suite.name]), work_dir, report)
-        measurements = summarise(records, spec.context_length)
+        records = _run_accuracy(spec, system, module, work_dir, report)
+        measurements = summarise(records, spec.context_length, getattr(module, "secondary", None))
     return ResultBundle(
         run=spec,
         attempt_id=attempt_id,
@@ -159,15 +162,24 @@ def check_request(spec: RunSpec) -> SuiteInfo:
     return suite
 
 
-def summarise(records: Sequence[SampleRecord], context_length: int) -> list[Measurement]:
-    """Accuracy for each task, and for each depth of it, with Wilson intervals. Needs no model: stored samples suffice."""
+def summarise(
+    records: Sequence[SampleRecord], context_length: int, secondary: Secondary | None = None
+) -> list[Measurement]:
+    """Accuracy for each task, for each depth of it, and by its second scorer, with Wilson intervals.
+
+    Needs no model: stored samples suffice.
+    """
     rows = []
     for task in dict.fromkeys(record.task for record in records):
         mine = [record for record in records if record.task == task]
-        rows.append(_share(task, "accuracy", context_length, mine, None))
+        rows.append(_share(task, "accuracy", context_length, [r.score for r in mine], None))
         for depth in sorted({record.depth for record in mine if record.depth is not None}):
-            at_depth = [record for record in mine if record.depth == depth]
+            at_depth = [record.score for record in mine if record.depth == depth]
             rows.append(_share(task, "accuracy_by_depth", context_length, at_depth, depth))
+        if secondary is not None:
+            columns = [secondary(task, record.answer, record.target) for record in mine]
+            for metric in columns[0]:
+                rows.append(_share(task, metric, context_length, [column[metric] for column in columns], None))
     return rows
 
 
@@ -283,13 +295,13 @@ def _measure_efficiency(spec: RunSpec, engine: Engine, report: OnProgress) -> li
 
 
 def _share(
-    task: str, metric: str, context_length: int, records: Sequence[SampleRecord], depth: float | None
+    task: str, metric: str, context_length: int, scores: Sequence[float], depth: float | None
 ) -> Measurement:
-    value = sum(record.score for record in records) / len(records)
-    low, high = wilson(value, len(records))
+    value = sum(scores) / len(scores)
+    low, high = wilson(value, len(scores))
     return Measurement(
         task=task, metric=metric, context_length=context_length, value=value, ci_low=low, ci_high=high,
-        n=len(records), unit="share", depth=depth,
+        n=len(scores), unit="share", depth=depth,
     )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 import gzip
 import threading
+from importlib import import_module
 
 import pytest
 from django.db import connection
@@ -15,7 +16,7 @@ from longboard.submissions import lease
 from longboard.submissions.models import Attempt, Run
 from longboard.submissions.specs import spec_of
 from longboard.submissions.sweep import sweep
-from longboard_tasks.contract import Ticket, canonical_json
+from longboard_tasks.contract import SampleRecord, Ticket, canonical_json
 from longboard_tasks.intervals import wilson
 
 pytestmark = pytest.mark.django_db
@@ -306,3 +307,35 @@ def test_a_bundle_whose_check_was_cut_short_is_settled_by_the_sweep(monkeypatch)
     assert run.state == Run.State.ACCEPTED
     settle(bundle=Bundle.objects.get(), now=later(501))
     assert Measurement.objects.filter(metric="accuracy").count() == 1
+
+
+@pytest.mark.parametrize("suite", ["niah", "babilong", "recall"])
+def test_what_the_engine_sums_up_is_what_the_platform_works_out_for_every_task(suite):
+    """Two implementations of the same numbers: the engine's `summarise` and the platform's check."""
+    from longboard_tasks.evaluate import SUITES, summarise
+
+    module = import_module(SUITES[suite])
+    row = make_suite(suite)
+    tasks = [task["name"] for task in row.definition["tasks"]]
+    run = make_run(suite=row, tasks=tasks, samples=4, context_length=2_048)
+    worker = Worker()
+    ticket = worker.take()
+    plan = import_module(f"longboard_tasks.suites.{suite}.plan")
+    samples = []
+    for task in tasks:
+        for index in range(4):
+            asked = plan.expected(task, context_length=2_048, seed=0, index=index)
+            answer = asked.target if index % 2 else "nothing"
+            samples.append(
+                SampleRecord(
+                    task=task, index=index, prompt_tokens=2_048, prompt_sha256="0" * 64, depth=asked.depth,
+                    target=asked.target, answer=answer, score=module.score(task, answer, asked.target),
+                )
+            )  # fmt: skip
+    honest = make_bundle(ticket.run.model_copy(update={"tasks": ("single",)}), attempt_id=ticket.attempt_id, fence=1)
+    measurements = summarise(samples, 2_048, getattr(module, "secondary", None))
+    bundle = change(honest, run=ticket.run, samples=tuple(samples), measurements=tuple(measurements))
+    assert worker.hand_in(ticket, bundle).state == Bundle.State.ACCEPTED, Bundle.objects.get().reason
+    run.refresh_from_db()
+    assert run.state == Run.State.ACCEPTED
+    assert Cell.objects.filter(metric="accuracy").count() == len(tasks)

@@ -79,12 +79,17 @@ def test_two_people_may_use_the_same_key(ask):
     "fields, error, says",
     [
         ({"model": "nobody"}, NotFound, 'Model "nobody" is not registered'),
-        ({"suites": ("niah", "nope")}, NotFound, 'Suite "nope" is not known. There are: efficiency, niah'),
+        (
+            {"suites": ("niah", "nope")},
+            NotFound,
+            'Suite "nope" is not known. There are: babilong, efficiency, niah, recall',
+        ),
         ({"pools": ("moon",)}, NotFound, 'Pool "moon" is not known'),
         ({"method": "magic"}, BadRequest, 'Method "magic" is not known'),
         ({"budget": 0.5}, BadRequest, "takes no budget"),
         ({"context_lengths": (8_192,)}, BadRequest, "has 4096 positions: context length 8192 exceeds them"),
-        ({"context_lengths": (64,)}, BadRequest, "at least 128 tokens, not 64"),
+        ({"context_lengths": (64,)}, BadRequest, "at least 80 tokens, not 64"),
+        ({"context_lengths": (512,), "tasks": ("niah/vt",)}, BadRequest, "at least 900 tokens, not 512"),
     ],
 )
 def test_a_wrong_request_names_what_is_wrong_and_stores_nothing(ask, fields, error, says):

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def submit(author=None, **fields):
     ask = {"model": "tiny", "suites": ("niah",), "context_lengths": (256,), "pools": ("local-cpu",), "samples": 5}
+    ask["tasks"] = ("niah/single",)
     submission, _ = services.submit(
         author=author or make_user(), request=SubmissionRequest(**(ask | fields)), now=timezone.now()
     )

@@ -10,12 +10,17 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Protocol
 
 from longboard_tasks.catalogue import METRICS
 from longboard_tasks.contract import HardwareReport, Measurement, ResultBundle, RunSpec, SampleRecord
 from longboard_tasks.intervals import wilson
-from longboard_tasks.suites.niah.plan import plan_single
-from longboard_tasks.suites.niah.scoring import string_match_all
+from longboard_tasks.suites.babilong import plan as babilong_plan
+from longboard_tasks.suites.babilong import scoring as babilong_scoring
+from longboard_tasks.suites.niah import plan as niah_plan
+from longboard_tasks.suites.niah import scoring as niah_scoring
+from longboard_tasks.suites.recall import plan as recall_plan
+from longboard_tasks.suites.recall import scoring as recall_scoring
 
 TOLERANCE = 1e-9
 
@@ -24,23 +29,33 @@ class BundleRefused(Exception):
     """The bundle does not check out; the message says which field of it and why."""
 
 
+class Expected(Protocol):
+    @property
+    def target(self) -> str: ...
+    @property
+    def depth(self) -> float | None: ...
+
+
+class Expect(Protocol):
+    """What sample `index` of a Run asks: follows from these alone, no tokenizer, no prose."""
+
+    def __call__(self, task: str, *, context_length: int, seed: int, index: int) -> Expected: ...
+
+
 @dataclass(frozen=True, slots=True)
-class Expected:
-    target: str
-    depth: float | None
+class Answers:
+    """How to work out one suite version's scores from the answers alone."""
+
+    expect: Expect
+    score: Callable[[str, str, str], float]  # (task, answer, target)
+    # Further columns of the same answers, such as an official scorer with its known faults.
+    secondary: Callable[[str, str, str], dict[str, float]] = lambda task, answer, target: {}
 
 
-# (suite, version, task) -> what sample `index` of a Run asks, and how an answer scores.
-Scorer = tuple[Callable[[RunSpec, int], Expected], Callable[[str, str], float]]
-
-
-def _niah_single(run: RunSpec, index: int) -> Expected:
-    plan = plan_single(context_length=run.context_length, seed=run.seed, index=index)
-    return Expected(target=plan.target, depth=plan.depth)
-
-
-SCORERS: dict[tuple[str, int, str], Scorer] = {
-    ("niah", 1, "single"): (_niah_single, lambda answer, target: string_match_all(answer, [target])),
+ANSWERS = {
+    ("niah", 1): Answers(niah_plan.expected, niah_scoring.score),
+    ("babilong", 1): Answers(babilong_plan.expected, babilong_scoring.score, babilong_scoring.secondary),
+    ("recall", 1): Answers(recall_plan.expected, recall_scoring.score, recall_scoring.secondary),
 }
 
 
@@ -71,7 +86,9 @@ def check_bundle(*, bundle: ResultBundle, run: RunSpec, definition: dict, hardwa
         if key in seen:
             raise BundleRefused(f"{where}: {measurement.task}/{measurement.metric} stands there twice.")
         seen.add(key)
-    missing = {(task, metric) for task in run.tasks for metric in allowed[task]} - {(t, m) for t, m, _ in seen}
+    # By depth is stated for those depths that the samples have, which the scores' check holds to.
+    wanted = {(task, metric) for task in run.tasks for metric in allowed[task] if metric != "accuracy_by_depth"}
+    missing = wanted - {(task, metric) for task, metric, _ in seen}
     if missing:
         raise BundleRefused(f"measurements: {', '.join(sorted(f'{t}/{m}' for t, m in missing))} missing.")
     if definition["kind"] == "accuracy":
@@ -84,15 +101,15 @@ def _check_scores(bundle: ResultBundle, run: RunSpec) -> None:
     by_task: dict[str, list[SampleRecord]] = defaultdict(list)
     for sample in bundle.samples:
         by_task[sample.task].append(sample)
+    answers = ANSWERS[run.suite, run.suite_version]
     for task in run.tasks:
-        expect, score = SCORERS[run.suite, run.suite_version, task]
         samples = sorted(by_task[task], key=lambda s: s.index)
         if [s.index for s in samples] != list(range(run.samples)):
             raise BundleRefused(
                 f"samples: {task} needs each of the indices 0 to {run.samples - 1} once, has {len(samples)}."
             )
         for sample in samples:
-            wanted = expect(run, sample.index)
+            wanted = answers.expect(task, context_length=run.context_length, seed=run.seed, index=sample.index)
             where = f"samples/{task}/{sample.index}"
             if (sample.target, sample.depth) != (wanted.target, wanted.depth):
                 raise BundleRefused(f"{where}: the target or depth is not that of this suite version, length and seed.")
@@ -100,15 +117,19 @@ def _check_scores(bundle: ResultBundle, run: RunSpec) -> None:
                 raise BundleRefused(
                     f"{where}: {sample.prompt_tokens} prompt tokens exceed the length {run.context_length}."
                 )
-            if abs(score(sample.answer, sample.target) - sample.score) > TOLERANCE:
+            if abs(answers.score(task, sample.answer, sample.target) - sample.score) > TOLERANCE:
                 raise BundleRefused(f"{where}: score {sample.score} does not follow from the answer.")
         groups: dict[tuple[str, float | None], list[float]] = defaultdict(list)
         for sample in samples:
             groups["accuracy", None].append(sample.score)
-            groups["accuracy_by_depth", sample.depth].append(sample.score)
+            if sample.depth is not None:
+                groups["accuracy_by_depth", sample.depth].append(sample.score)
+            for metric, value in answers.secondary(task, sample.answer, sample.target).items():
+                groups[metric, None].append(value)
         stated = {(m.metric, m.depth): m for m in bundle.measurements if m.task == task}
         if set(stated) != set(groups):
-            raise BundleRefused(f"measurements: {task} must state accuracy, and accuracy_by_depth for each depth.")
+            told = ", ".join(sorted({metric for metric, _ in groups}))
+            raise BundleRefused(f"measurements: {task} must state {told}, by depth for each depth of its samples.")
         for key, scores in groups.items():
             _check_share(stated[key], scores)
 

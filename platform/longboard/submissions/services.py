@@ -60,7 +60,7 @@ def _create(author: User, request: SubmissionRequest, digest: str, now: datetime
     pools = [_find_pool(slug, author) for slug in dict.fromkeys(request.pools)]
     lengths = sorted(set(request.context_lengths))
     tasks = _choose_tasks(suites, request.tasks)
-    _check_lengths(model, suites, lengths)
+    _check_lengths(model, suites, tasks, lengths)
     if len(suites) * len(pools) * len(lengths) > MAX_RUNS:
         raise BadRequest(
             f"{len(suites)} suites x {len(pools)} pools x {len(lengths)} lengths exceed {MAX_RUNS} runs. Split it.",
@@ -84,7 +84,7 @@ def _create(author: User, request: SubmissionRequest, digest: str, now: datetime
             submission=submission,
             system=system,
             suite=suite,
-            tasks=tasks[suite.name],
+            tasks=[name for name, least in tasks[suite.name].items() if least <= length],
             context_length=length,
             pool=pool,
             samples=request.samples or suite.definition["default_samples"],
@@ -109,15 +109,24 @@ def _find_suite(name: str) -> Suite:
     return suite
 
 
-def _choose_tasks(suites: list[Suite], wanted: tuple[str, ...]) -> dict[str, list[str]]:
-    """Tasks of each suite in the suite's own order: the wanted ones, or all where none of its tasks is wanted."""
-    known = {suite.name: [task["name"] for task in suite.definition["tasks"]] for suite in suites}
+def _choose_tasks(suites: list[Suite], wanted: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    """Least context length by task, of each suite in its own order: of the wanted tasks, or of all where none is wanted.
+
+    Of a suite whose tasks are not named, a Run leaves out those that its length is too short for.
+    """
+    known = {
+        suite.name: {task["name"]: task["least_context_length"] for task in suite.definition["tasks"]}
+        for suite in suites
+    }
     for path in wanted:
         suite, _, task = path.partition("/")
         if task not in known.get(suite, ()):
-            choice = ", ".join(f"{name}/{t}" for name, names in known.items() for t in names)
+            choice = ", ".join(f"{name}/{t}" for name, tasks in known.items() for t in tasks)
             raise BadRequest(f'Task "{path}" is not in the suites asked for. There are: {choice}.', field="tasks")
-    return {name: [t for t in names if f"{name}/{t}" in wanted] or names for name, names in known.items()}
+    chosen = {
+        name: {t: least for t, least in tasks.items() if f"{name}/{t}" in wanted} for name, tasks in known.items()
+    }
+    return {name: chosen[name] or tasks for name, tasks in known.items()}
 
 
 def _find_pool(slug: str, author: User) -> Pool:
@@ -130,10 +139,10 @@ def _find_pool(slug: str, author: User) -> Pool:
     return pool
 
 
-def _check_lengths(model: Model, suites: list[Suite], lengths: list[int]) -> None:
-    """Refuses what no node could run: too short for a suite, or past the model's positions."""
+def _check_lengths(model: Model, suites: list[Suite], tasks: dict[str, dict[str, int]], lengths: list[int]) -> None:
+    """Refuses what no node could run: too short for every chosen task of a suite, or past the model's positions."""
     for suite in suites:
-        least = suite.definition["least_context_length"]
+        least = min(tasks[suite.name].values())
         if lengths[0] < least:
             raise BadRequest(
                 f"Suite {suite} needs a context length of at least {least} tokens, not {lengths[0]}.",
