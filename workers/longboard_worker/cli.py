@@ -24,6 +24,7 @@ from longboard_worker.identity import (
     save_enrolment,
     sign,
 )
+from longboard_worker.suite_commands import add_suite_commands
 
 IDLE_S = 3.0
 
@@ -80,8 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print the bundles as JSON lines")
     evaluate.set_defaults(run=evaluate_command)
 
-    suites = commands.add_parser("suites", help="list suites, tasks and metrics")
-    suites.set_defaults(run=suites_command)
+    suites = commands.add_parser("suites", help="list suites, print their samples, score answers; no model needed")
+    add_suite_commands(suites)
 
     report = commands.add_parser("report", help="print what this machine would report of itself")
     report.set_defaults(run=report_command)
@@ -234,16 +235,6 @@ def _table(bundle: ResultBundle) -> str:
     ]
     title = f"{bundle.run.suite}@{bundle.run.suite_version} at {bundle.run.context_length} tokens"
     return "\n".join([f"{title}, {bundle.manifest.wall_s:.1f} s, prefix {bundle.manifest.prefix_mode}", *rows])
-
-
-def suites_command(args: argparse.Namespace) -> int:
-    from longboard_tasks.catalogue import SUITES
-
-    for suite in SUITES.values():
-        print(f"{suite.label}  {suite.title}: {suite.summary}")
-        for task in suite.tasks:
-            print(f"    {task.name}  {task.title}; chance {task.chance:g}; metrics {', '.join(task.metrics)}")
-    return 0
 
 
 def report_command(args: argparse.Namespace) -> int:
