@@ -2,9 +2,9 @@
 
     python benchmarks/engine/kills.py [--kills 50] [--out benchmarks/engine/results]
 
-A child process evaluates niah@1 on a random model in blocks of 4 samples and is killed after a random time; the next child goes
-on in the same folder. At the end the journal and the bundle (measurements and samples) must have the bytes of an undisturbed
-run. The work of a child that is killed counts as recomputed from the first sample after the last whole block.
+A child process evaluates niah@1 on a random model in blocks of 4 samples and is killed at a random moment, 1 to 12 samples
+on; the next child goes on in the same folder. At the end the journal and the bundle (measurements and samples) must have the
+bytes of an undisturbed run. What a killed child had told beyond the last whole block is lost and computed again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from longboard_tasks import evaluate as evaluation
 from longboard_tasks.contract import ModelRef, Progress, ResultBundle, RunSpec, SystemSpec
 from longboard_tasks.engine.journal import read_prompts
 
-BLOCK, SAMPLES, LENGTH = 4, 400, 300
+BLOCK, SAMPLES, LENGTH = 4, 500, 300
 
 
 def main() -> None:
@@ -63,7 +63,11 @@ def main() -> None:
     while kills < args.kills:
         (root / "progress").write_text("")
         child = run_child()
-        time.sleep(0.05 + rng.random() * 0.5)
+        # After so many of its samples and a moment more: early or late in a block, or while one is being written.
+        until = rng.randrange(1, 3 * BLOCK)
+        while len((root / "progress").read_text().split()) <= until:
+            time.sleep(0.002)
+        time.sleep(rng.random() * 0.05)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         if (root / "bundle.json").exists():

@@ -173,10 +173,10 @@ def test_efficiency_is_measured_with_random_weights(tmp_path, model):
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
-        ({"suite": "nothing"}, SuiteError, "There are: niah, efficiency"),
+        ({"suite": "nothing"}, SuiteError, "There are: niah"),
         ({"tasks": ("other",)}, SuiteError, "It has: single"),
         ({"suite_version": 2}, SuiteError, "niah@2 was asked for; this node has niah@1"),
-        ({"length": 100}, SuiteError, "at least 128"),
+        ({"length": 100}, SuiteError, "at least 1"),
         ({"length": 150}, SuiteError, "Ask for at least 1"),
         ({"length": 40_000}, PositionLimitError, "at most 32768"),
         ({"source": "config", "model": "tiny-llama"}, SuiteError, "random weights"),

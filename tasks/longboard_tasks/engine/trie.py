@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 MOST_IN_PACK = 32  # prompts
-GRAIN = 32  # tokens; every chunk size is a multiple of it
+GRAIN = 16  # tokens; every chunk size is a multiple of it
 
 
 @dataclass(frozen=True, slots=True)
