@@ -7,12 +7,12 @@ docs/suites/niah.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from longboard_tasks.engine.samples import Sample
 from longboard_tasks.suites.niah import pools
-from longboard_tasks.suites.niah.layout import TooShort, encode, insert, prose, surround
+from longboard_tasks.suites.niah.layout import TooShort, encode, insert, prose, surround, unit_ids
 from longboard_tasks.suites.niah.plan import (
     STREAM_LEAST,
     FactPlan,
@@ -22,11 +22,12 @@ from longboard_tasks.suites.niah.plan import (
     plan_streamed,
     stream_ends,
     stream_fact,
+    stream_spacing,
 )
 
 NEW_TOKENS = {"grid": 48, "passkey": 32, "streamed": 48}
 FACT = " The best thing to do in {place} is to {} after a {} near the {}."
-FACT_OPENING = "Read this text. A question about it follows.\n\n"
+FACT_OPENING = "Read this text to answer a question.\n\n"
 FACT_QUESTION = "\n\nWhat is the best thing to do in {place} by this text?"
 FACT_PREFIX = " The best thing to do in {place} is to"
 KEY = " The pass key is {key}. Keep it in mind: {key} is the pass key."
@@ -79,11 +80,7 @@ def _make_streamed(*, context_length: int, seed: int, index: int, tokenizer: Any
     question, whatever their lengths: one pass over the trunk answers the questions of every reporting length.
     """
     plan = plan_streamed(context_length=context_length, seed=seed, index=index)
-    # What the longest question takes: a needle that is planned to end at a length must stand before its question.
-    reserve = -min(
-        surround(tokenizer, 0, **_ask(FactPlan(place, plan.fact.keywords, 0.0)), least=-(2**62)).room
-        for place in _longest_places(tokenizer)
-    )
+    reserve, _ = _longest(tokenizer)
     around = surround(tokenizer, context_length, **_ask(plan.fact), least=1)
     pieces = dict(_stream_needles(tokenizer, seed, plan.trunk, reserve, context_length))
     if context_length < STREAM_LEAST or plan.end not in pieces:
@@ -110,7 +107,7 @@ def _stream_needles(
 ) -> Iterator[tuple[int, tuple[int, list[int]]]]:
     """(planned end, (place in the haystack, ids)): ends by `planned end - reserve` of the trunk, before a sentence.
 
-    A planned needle that would run into the one before it is left out: with large tokens to the left of 1,024 or so.
+    A planned needle that would run into the one before it is left out: where tokens are short, among the first thousands.
     """
     text, built, hay = prose(tokenizer), 0, 0  # tokens of trunk and of haystack so far
     for end in stream_ends(context_length):
@@ -123,6 +120,27 @@ def _stream_needles(
         yield end, (place, ids)
 
 
-def _longest_places(tokenizer: Any) -> list[str]:
-    """The place names with the most tokens, a few of them: the blank before a name may cost one more or less."""
-    return sorted(pools.PLACES, key=lambda place: (len(encode(tokenizer, f" {place}")), place))[-8:]
+def least_streamed(tokenizer: Any) -> int:
+    """The least power of two that holds nine needles of any wording; every length from there on does."""
+    reserve, needle = _longest(tokenizer)
+    length, least_spacing = STREAM_LEAST, stream_spacing(STREAM_LEAST // 2)
+    # Two needles and the question before the first eighth; from there on, a needle between any two planned ends.
+    while length // 8 < reserve + 2 * needle or max(least_spacing, stream_spacing(length // 8)) < needle:
+        length *= 2
+    return length
+
+
+def _longest(tokenizer: Any) -> tuple[int, int]:
+    """(tokens of template and question, tokens of a needle) at their longest. A needle that is planned to end at a length must
+    stand before that length's question, whichever it is.
+    """
+
+    def longest(words: Sequence[str]) -> str:
+        sizes = unit_ids(tokenizer, [f" {word}" for word in words])
+        return max(zip(words, sizes, strict=True), key=lambda pair: len(pair[1]))[0]
+
+    fact = FactPlan(
+        longest(pools.PLACES), (longest(pools.ACTIVITIES), longest(pools.FOODS), longest(pools.VENUES)), depth=0.0
+    )
+    around = surround(tokenizer, 0, **_ask(fact), least=None)
+    return len(around.opening) + len(around.closing), len(encode(tokenizer, say(fact)))

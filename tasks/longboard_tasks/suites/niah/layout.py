@@ -49,8 +49,10 @@ class Around:
         return Sample(ids=ids, context=len(self.opening) + len(body), **facts)
 
 
-def surround(tokenizer: Any, context_length: int, *, opening: str, question: str, prefix: str, least: int) -> Around:
-    """Tokenise what stands around the haystack. Raises TooShort when fewer than `least` tokens are left for it.
+def surround(
+    tokenizer: Any, context_length: int, *, opening: str, question: str, prefix: str, least: int | None
+) -> Around:
+    """Tokenise what stands around the haystack. Raises TooShort when fewer than `least` tokens are left for it (None: any).
 
         before template | opening | (haystack) | question | after template | prefix
 
@@ -60,7 +62,7 @@ def surround(tokenizer: Any, context_length: int, *, opening: str, question: str
     before = [*template.before, *encode(tokenizer, opening)]
     after = [*encode(tokenizer, question), *template.after, *encode(tokenizer, prefix)]
     room = context_length - len(before) - len(after)
-    if room < least:
+    if least is not None and room < least:
         raise TooShort(len(before) + len(after) + least)
     return Around(before, after, room)
 

@@ -307,19 +307,19 @@ def stream_end(place: int) -> int:
     if place < STREAM_LEAST // 4:
         return place // (STREAM_LEAST // 8) * (STREAM_LEAST // 8)
     octave = 1 << (place - 1).bit_length()
-    return place // _spacing(octave) * _spacing(octave)
+    return place // stream_spacing(octave) * stream_spacing(octave)
 
 
 def stream_ends(context_length: int) -> list[int]:
     """All planned ends up to `context_length`, rising."""
     ends, octave = [0, STREAM_LEAST // 8, STREAM_LEAST // 4], STREAM_LEAST // 2
     while octave // 2 < context_length:
-        ends += range(octave // 2 + _spacing(octave), octave + 1, _spacing(octave))
+        ends += range(octave // 2 + stream_spacing(octave), octave + 1, stream_spacing(octave))
         octave *= 2
     return [end for end in ends if end <= context_length]
 
 
-def _spacing(octave: int) -> int:
+def stream_spacing(octave: int) -> int:
     """Four needles up to STREAM_LEAST, where they would crowd, eight in later octaves."""
     return octave // (8 if octave <= STREAM_LEAST else 16)
 

@@ -9,7 +9,7 @@ from longboard_tasks.engine.errors import SuiteError
 from longboard_tasks.engine.samples import Sample
 from longboard_tasks.suites.niah import grid, needles, questions, single, tracking, words
 from longboard_tasks.suites.niah.layout import TooShort
-from longboard_tasks.suites.niah.plan import KNOBS, LONG_LIST_FROM, STREAM_LEAST, TASKS
+from longboard_tasks.suites.niah.plan import KNOBS, LONG_LIST_FROM, TASKS
 from longboard_tasks.suites.niah.scoring import score
 
 FAMILIES: dict[str, ModuleType] = {
@@ -61,10 +61,7 @@ def least_length(task: str, tokenizer: Any) -> int:
 def _least_length(task: str, tokenizer: Any, context_length: int) -> int:
     """From the smallest prompts of some samples, and a fiftieth for others: tokens of drawn names and numbers vary a little."""
     if task == "streamed":
-        length = STREAM_LEAST
-        while not all(_fits(task, length, index, tokenizer) for index in range(_PROBES)):
-            length *= 2
-        return length
+        return grid.least_streamed(tokenizer)
     most = 0
     for index in range(_PROBES):
         length = LONG_LIST_FROM if task == "cwe" and context_length >= LONG_LIST_FROM else 1
@@ -73,14 +70,6 @@ def _least_length(task: str, tokenizer: Any, context_length: int) -> int:
         except TooShort as error:
             most = max(most, error.needed)
     return most + most // 50 + 2
-
-
-def _fits(task: str, context_length: int, index: int, tokenizer: Any) -> bool:
-    try:
-        _family(task).make_sample(task=task, context_length=context_length, seed=0, index=index, tokenizer=tokenizer)
-    except TooShort:
-        return False
-    return True
 
 
 def _family(task: str) -> ModuleType:
