@@ -395,3 +395,14 @@ def test_the_eighths_of_any_length_have_nine_needles_of_their_own(length):
     ends = [plan.stream_end(int(depth * length)) for depth in plan.STREAM_DEPTHS]
     assert len(set(ends)) == 9
     assert all(0 <= depth * length - end <= length / 8 for depth, end in zip(plan.STREAM_DEPTHS, ends, strict=True))
+
+
+def test_a_list_that_outgrows_the_pool_goes_on_with_coined_words():
+    sample = make("cwe", 300_000)
+    body = text_of(sample).split("Below is a numbered list")[2].split("\nQuestion")[0]
+    counts = Counter(re.findall(r"\d+\. (\w+)", body))
+    coined = set(counts) - set(pools.list_words())
+    assert len(counts) > 4_096
+    assert len(coined) > 1_000
+    assert {word for word, count in counts.items() if count == 30} == set(json.loads(sample.target))
+    assert not any(word in other for word in json.loads(sample.target) for other in coined)

@@ -8,6 +8,7 @@ a changed word is a new version.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -128,14 +129,14 @@ def list_words() -> tuple[str, ...]:
     return tuple(Path(__file__).with_name("list_words.txt").read_text(encoding="utf-8").split())
 
 
-def coin_words(rng: Random, count: int) -> list[str]:
-    """`count` distinct made-up words of three syllables (343,000 exist), none of them a list word, nor a part of one."""
-    known, coined = set(list_words()), dict[str, None]()
-    while len(coined) < count:
+def coin_words() -> Iterator[str]:
+    """Distinct made-up words of three syllables (343,000 exist), none of them a list word; the same ones in every sample."""
+    rng, known = Random("niah/cwe/coined@1"), set(list_words())
+    while True:
         word = "".join(rng.choices(_SYLLABLES, k=3))
         if word not in known:
-            coined[word] = None
-    return list(coined)
+            known.add(word)
+            yield word
 
 
 def name(serial: int) -> str:

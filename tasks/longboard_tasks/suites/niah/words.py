@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from random import Random
 from typing import Any
 
 from longboard_tasks.engine.samples import Sample
 from longboard_tasks.suites.niah import pools
-from longboard_tasks.suites.niah.layout import Around, flatten, surround, unit_ids
+from longboard_tasks.suites.niah.layout import Around, encode_all, flatten, surround, unit_ids
 from longboard_tasks.suites.niah.plan import FREQUENT, LISTED, draw, join, plan_list, plan_vocabulary
 
 CWE_TOKENS, FWE_TOKENS = 120, 50
@@ -59,7 +58,7 @@ def _common_words(*, context_length: int, seed: int, index: int, tokenizer: Any)
         prefix=CWE_PREFIX,
         least=least,
     )
-    others = _fill(tokenizer, around, plan.common * often, _endless(plan.others, plan.common, rng), seldom)
+    others = _fill(tokenizer, around, plan.common * often, _endless(plan.others, plan.common), seldom)
     words = _repeat(plan.common, others, plan.repeats)
     rng.shuffle(words)
     body = flatten(_entries(tokenizer, words))
@@ -70,7 +69,7 @@ def _frequent_words(*, context_length: int, seed: int, index: int, tokenizer: An
     """Rank k (1 is the noise) stands floor(n k^-2 / zeta(2)) times, n the largest that fits. Raises TooShort."""
     ask = {"context_length": context_length, "seed": seed, "index": index}
     vocabulary = plan_vocabulary(**ask)
-    ids = unit_ids(tokenizer, [f" {word}" for word in vocabulary])
+    ids = list(encode_all(tokenizer, [f" {word}" for word in vocabulary]))
     sizes = [len(piece) for piece in ids]
     around = surround(
         tokenizer,
@@ -106,15 +105,10 @@ def _repeat(common: Sequence[str], others: Sequence[str], repeats: tuple[int, in
     return [*common] * often + [*others] * seldom
 
 
-def _endless(others: Sequence[str], common: Sequence[str], rng: Random) -> Iterator[str]:
-    """The pool's other words, then coined ones that hold no common word."""
+def _endless(others: Sequence[str], common: Sequence[str]) -> Iterator[str]:
+    """The pool's other words, then coined ones that hold no common word: the same coined ones in every sample."""
     yield from others
-    seen = set[str]()
-    while True:
-        for word in pools.coin_words(rng, 4_096):
-            if word not in seen and not any(part in word for part in common):
-                seen.add(word)
-                yield word
+    yield from (word for word in pools.coin_words() if not any(part in word for part in common))
 
 
 def _fill(tokenizer: Any, around: Around, common: Sequence[str], others: Iterator[str], seldom: int) -> list[str]:
