@@ -294,9 +294,7 @@ def _measure_efficiency(spec: RunSpec, engine: Engine, report: OnProgress) -> li
     )
 
 
-def _share(
-    task: str, metric: str, context_length: int, scores: Sequence[float], depth: float | None
-) -> Measurement:
+def _share(task: str, metric: str, context_length: int, scores: Sequence[float], depth: float | None) -> Measurement:
     value = sum(scores) / len(scores)
     low, high = wilson(value, len(scores))
     return Measurement(
