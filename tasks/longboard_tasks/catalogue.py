@@ -115,7 +115,7 @@ SUITES = {
                 TaskInfo("niah_multivalue", "Four values of one key", ONE, least_context_length=220),
                 TaskInfo("niah_multiquery", "Four keys, all asked", ONE, least_context_length=270),
                 TaskInfo("vt", "Variable tracking", ONE, least_context_length=900),
-                TaskInfo("cwe", "Common words", ONE, least_context_length=900),
+                TaskInfo("cwe", "Common words", ONE, chance=0.0024, least_context_length=900),
                 TaskInfo("fwe", "Frequent coded words", ONE, least_context_length=320),
                 TaskInfo("qa_1", "One document answers", DEPTHS, least_context_length=360),
                 TaskInfo("qa_2", "Two documents answer", ONE, least_context_length=430),

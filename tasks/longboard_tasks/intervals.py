@@ -10,7 +10,11 @@ Z95 = 1.959963984540054
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson score interval of a share of n independent samples (Wilson 1927). Safe at 0 and 1 and for small n."""
+    """Wilson score interval of a share of n independent samples (Wilson 1927). Safe at 0 and 1 and for small n.
+
+    Scores that are shares themselves (some of several references found) vary less than yes and no: then it is too wide,
+    never too narrow.
+    """
     if n < 1 or not 0 <= share <= 1:
         raise ValueError(f"wilson needs 0 <= share <= 1 and n >= 1, not share={share}, n={n}")
     z2 = Z95**2
