@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny import ALL, OFF, SHARED, STEP, load_tiny
+from tiny import ALL, OFF, SHARED, STEP, load_tiny, open_tiny
 
 from longboard_tasks.engine.reader import open_reader
 from longboard_tasks.engine.selftest import run_self_test
@@ -66,11 +66,11 @@ def test_a_batch_whose_rows_disturb_one_another_is_noticed():
 
 @pytest.mark.parametrize("name", [name for name in SHARED if name != "rwkv"])
 def test_rows_of_a_batch_and_calls_that_are_repeated_give_the_same(name):
-    outcome = run_self_test(open_reader(load_tiny(name).model))
+    outcome = open_tiny(name).self_test
     assert outcome.batches, outcome.reason
     assert outcome.repeats, outcome.reason
 
 
 def test_only_models_whose_whole_memory_is_full_attention_may_pack_prompts_into_one_row():
-    packs = {name for name in ALL if run_self_test(open_reader(load_tiny(name).model)).packs}
+    packs = {name for name in ALL if open_tiny(name).self_test.packs}
     assert packs == {"llama", "gpt2"}
