@@ -32,6 +32,7 @@ IDLE_S = 3.0
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("lm_eval").setLevel(logging.WARNING)
     try:
         return args.run(args)
     except NotEnrolled as error:
@@ -74,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--model", required=True, help="a zoo id, owner/name@commit of a hub, or a folder")
     evaluate.add_argument("--suite", required=True)
     evaluate.add_argument("--lengths", required=True, help="context lengths in tokens: 1024,4096")
+    evaluate.add_argument(
+        "--tasks", default="", help="some of the suite's tasks: single,vt; all that fit when left out"
+    )
     evaluate.add_argument("--samples", type=int, default=0, help="per task; the suite's default when left out")
     evaluate.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     evaluate.add_argument("--seed", type=int, default=0)
@@ -187,6 +191,7 @@ def evaluate_command(args: argparse.Namespace) -> int:
     try:
         suite = find_suite(args.suite)
         lengths = [int(length) for length in args.lengths.split(",")]
+        wanted = [suite.task(name).name for name in args.tasks.split(",") if name]
         ref = model_ref(args.model)
         specs = [
             RunSpec.model_validate(
@@ -195,7 +200,8 @@ def evaluate_command(args: argparse.Namespace) -> int:
                     "system": {"model": ref, "runtime": {"dtype": args.dtype}},
                     "suite": suite.name,
                     "suite_version": suite.version,
-                    "tasks": [task.name for task in suite.tasks],
+                    # Those that the length is too short for are left out, unless they were asked for by name.
+                    "tasks": wanted or [t.name for t in suite.tasks if t.least_context_length <= length],
                     "context_length": length,
                     "samples": args.samples or suite.default_samples,
                     "seed": args.seed,
