@@ -27,15 +27,15 @@ PACKAGES = (
 
 
 @cache
-def hardware_report() -> HardwareReport:
-    """The accelerator if torch sees one, else the CPU. A device's serial leaves this machine only as a digest."""
+def hardware_report(*, use_accelerator: bool = True) -> HardwareReport:
+    """The accelerator if torch sees one and it is asked for, else the CPU. A serial leaves this machine as a digest alone."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cpu, operating_system = _cpu_name(), f"{platform.system()} {platform.release()}"
     try:
         import torch
     except ImportError:
         torch = None  # type: ignore[assignment]
-    if torch is not None and torch.cuda.is_available():
+    if use_accelerator and torch is not None and torch.cuda.is_available():
         device = torch.cuda.get_device_properties(0)
         return HardwareReport(
             device=device.name,

@@ -4,54 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
-import os
-import platform
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 import torch
 
 from longboard_tasks.contract import HardwareReport
-
-PACKAGES = (
-    "longboard", "torch", "transformers", "tokenizers", "safetensors", "lm_eval", "numpy", "triton", "mamba-ssm",
-    "causal-conv1d", "flash-linear-attention",
-)  # fmt: skip
+from longboard_tasks.hardware import hardware_report, software_versions
 
 
 def report_hardware(device: torch.device) -> HardwareReport:
-    cpu = _cpu_name()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    common = {"cores": cores, "cpu": cpu, "operating_system": f"{platform.system()} {platform.release()}"[:300]}
-    if device.type == "cuda":
-        properties = torch.cuda.get_device_properties(device)
-        serial = str(getattr(properties, "uuid", ""))
-        return HardwareReport(
-            device=properties.name,
-            kind="cuda",
-            memory_bytes=properties.total_memory,
-            driver=_cuda_driver(),
-            uuid_sha256=hashlib.sha256(serial.encode()).hexdigest() if serial else None,
-            **common,
-        )
-    return HardwareReport(device=cpu, kind="cpu", memory_bytes=psutil.virtual_memory().total, **common)
+    """The machine as `device` sees it: a run on the CPU of a GPU machine reports the CPU."""
+    return hardware_report(use_accelerator=device.type == "cuda")
 
 
 def report_software() -> dict[str, str]:
-    """Versions of what a number may depend on; absent packages are left out."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+    """Installed versions, and what torch was built for and runs with."""
+    found = software_versions() | {"threads": str(torch.get_num_threads())}
     if torch.version.cuda:
         found["cuda"] = torch.version.cuda
-    found["threads"] = str(torch.get_num_threads())
     return found
 
 
@@ -122,21 +95,3 @@ def synchronize(device: torch.device) -> None:
 def _trim_heap() -> None:
     with contextlib.suppress(OSError, AttributeError):  # another libc: freed pages stay counted in the base
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def _cpu_name() -> str:
-    try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    except OSError:
-        found = None
-    return (found.group(1).strip() if found else platform.processor() or platform.machine())[:300]
-
-
-def _cuda_driver() -> str:
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        return str(pynvml.nvmlSystemGetDriverVersion())
-    except Exception:  # no driver library, or one without permission: a missing fact, not a failure
-        return ""
