@@ -103,7 +103,7 @@ def measure(args: argparse.Namespace) -> dict:
 def _start_of_a_child() -> float:
     """Seconds that a fresh Python needs to import what the evaluator imports before its own clock starts."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", "import longboard_tasks.evaluate"], check=True, env=os.environ | {
+    subprocess.run([sys.executable, "-c", "import longboard_tasks.evaluate, os; os._exit(0)"], check=True, env=os.environ | {
         "PYTHONPATH": os.pathsep.join(str(ROOT / s) for s in ("workers", "tasks", "kernels"))}, timeout=120)  # fmt: skip
     return time.perf_counter() - began
 
