@@ -66,7 +66,10 @@ class SubmissionForm(forms.Form):
         self._choices("method", [(m.name, m.title) for m in Method.objects.all()] or [("none", "Full cache")])
         self._choices(
             "suites",
-            [(s.name, f"{s.title} ({s.label})") for s in Suite.objects.filter(is_current=True).order_by("kind", "name")],
+            [
+                (s.name, f"{s.title} ({s.label})")
+                for s in Suite.objects.filter(is_current=True).order_by("kind", "name")
+            ],
         )
         pools = usable_pools(user)
         self._choices("pools", [(p.slug, f"{p.title} ({p.slug}), {p.hardware.title}") for p in pools])
