@@ -50,7 +50,7 @@ def enrol_local_node(*, pool: Pool, home: Path, environment: dict[str, str]) -> 
             return
     code = make_enrolment_code(pool=pool, actor=local_user(), now=timezone.now())
     taken = Node.objects.filter(pool=pool).count()
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(  # noqa: S603 (our own command, no shell)
         worker_command(
             "--home", str(home), "enrol", "--site", environment["LONGBOARD_SITE_URL"], "--name", f"local-{taken + 1}"
         ),

@@ -96,7 +96,7 @@ def worker_command(*words: str) -> list[str]:
 
 def read_hardware_report() -> HardwareReport:
     """This machine as its node sees it. A process of its own, because the platform never imports torch."""
-    done = subprocess.run(worker_command("report"), capture_output=True, timeout=120, check=False)  # noqa: S603
+    done = subprocess.run(worker_command("report"), capture_output=True, timeout=120, check=False)  # noqa: S603 (our own command)
     if done.returncode != 0:
         raise StartFailed(f"The worker package does not run here: {done.stderr.decode()[-500:]}")
     return HardwareReport.model_validate(json.loads(done.stdout)["hardware"])
