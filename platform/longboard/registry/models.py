@@ -33,6 +33,7 @@ class Model(models.Model):
     summary = models.TextField(blank=True, max_length=2_000)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
     created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True, db_index=True)  # the newest one is the version of all titles
 
     class Meta:
         ordering = ["slug"]
@@ -55,6 +56,7 @@ class Method(models.Model):
     family = models.CharField(max_length=60)
     summary = models.TextField(blank=True)
     takes_budget = models.BooleanField(default=False)
+    updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
         ordering = ["name"]
@@ -76,6 +78,7 @@ class System(models.Model):
     attention = models.CharField(max_length=10)
     kernels = models.CharField(max_length=10)
     created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True, db_index=True)
 
     class Meta:
         ordering = ["slug"]
@@ -88,9 +91,9 @@ class System(models.Model):
 
     @property
     def label(self) -> str:
-        method = "" if self.method.name == "none" else f" + {self.method.title} {self.budget:g}"
-        kernels = "" if self.kernels == "stock" else f", {self.kernels} kernels"
-        return f"{self.model.title}{method} ({self.dtype}{kernels})"
+        return system_label(
+            self.model.title, self.method.name, self.method.title, self.budget, self.dtype, self.kernels
+        )
 
     def as_spec(self) -> SystemSpec:
         return SystemSpec(
@@ -98,6 +101,13 @@ class System(models.Model):
             method=MethodRef(name=self.method.name, budget=self.budget, settings=self.settings),
             runtime=Runtime.model_validate({"dtype": self.dtype, "attention": self.attention, "kernels": self.kernels}),
         )
+
+
+def system_label(model_title: str, method: str, method_title: str, budget: float, dtype: str, kernels: str) -> str:
+    """How a System is called on every page."""
+    compressed = "" if method == "none" else f" + {method_title} {budget:g}"
+    runtime = dtype if kernels == "stock" else f"{dtype}, {kernels} kernels"
+    return f"{model_title}{compressed} ({runtime})"
 
 
 class Suite(models.Model):

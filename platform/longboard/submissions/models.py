@@ -87,6 +87,10 @@ class Run(models.Model):
         indexes = [
             models.Index(fields=["pool", "-priority", "queued_at"], condition=Q(state="queued"), name="run_queue"),
             models.Index(fields=["state", "hinted_at"], name="run_state"),
+            # What a board shows of Runs without a number, and whether that has changed.
+            models.Index(fields=["suite", "context_length"], condition=~Q(state="accepted"), name="run_without_number"),
+            models.Index(fields=["suite", "queued_at"], name="run_newest"),
+            models.Index(fields=["suite", "finished_at"], name="run_last_ended"),
         ]
 
     def __str__(self) -> str:
