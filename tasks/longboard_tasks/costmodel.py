@@ -463,7 +463,7 @@ def _build_granite(c: _Config) -> tuple[list[Layer], int]:
     attention, keys, query = _attention(c)
     recurrent = Layer("state", weights + rest, weights + rest, state=state, conv=conv, scan_flops=scan)
     full = Layer("attention", attention + rest, attention + rest, keys, query)
-    return [full if "attention" == kind.removeprefix("full_") else recurrent for kind in c["layer_types"]], 0
+    return [full if kind.removeprefix("full_") == "attention" else recurrent for kind in c["layer_types"]], 0
 
 
 def _build_nemotronh(c: _Config) -> tuple[list[Layer], int]:
