@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from longboard.accounts.models import User
+from longboard.boards import columns
 from longboard.boards.models import Cell, FrontEntry
+from longboard.boards.summaries import write_cells
 from longboard.fleet.models import Hardware, Node, Pool
 from longboard.registry import services as registry
 from longboard.registry.models import Method, Model, Suite, System
@@ -89,7 +91,6 @@ def make_node(pool: Pool | None = None, name: str = "", **fields: Any) -> Node:
         "name": name or f"node-{number}",
         "pool": pool or make_pool(),
         "public_key": sha256(f"key {number}".encode()),
-        "token_digest": sha256(f"token {number}".encode()),
         "report": {"device": "CPU", "kind": "cpu", "memory_bytes": 8 * 2**30, "cores": 2},
         "enrolled_at": NOW,
         "last_seen_at": NOW,
@@ -109,6 +110,7 @@ def make_run(submission: Submission | None = None, **fields: Any) -> Run:
     suite = fields.pop("suite", None) or make_suite()
     defaults: dict[str, Any] = {
         "submission": submission,
+        "owner": submission.author,
         "system": submission.system,
         "suite": suite,
         "tasks": [suite.definition["tasks"][0]["name"]],
@@ -190,6 +192,11 @@ def make_sample(run: Run, index: int = 0, **fields: Any) -> Sample:
 
 def make_cell(run: Run, metric: str = "accuracy", value: float = 0.8, **fields: Any) -> Cell:
     """The summary row that this Run's number stands in. Shares get their Wilson interval, the rest 4 % each way."""
+    (cell,) = write_cells([_cell(run, metric, value, **fields)], now=fields.get("updated_at", NOW))
+    return cell
+
+
+def _cell(run: Run, metric: str, value: float, **fields: Any) -> Cell:
     n = fields.pop("n", run.samples)
     low, high = _interval(metric, value, n)
     defaults: dict[str, Any] = {
@@ -206,7 +213,7 @@ def make_cell(run: Run, metric: str = "accuracy", value: float = 0.8, **fields: 
         "last_run": run,
         "updated_at": NOW,
     }
-    return Cell.objects.create(metric=metric, value=value, n=n, **(defaults | fields))
+    return Cell(metric=metric, value=value, n=n, **(defaults | fields))
 
 
 def make_front_entry(cell: Cell, *, cost_metric: str = "ttft_ms", on_front: bool, probability: float) -> FrontEntry:
@@ -227,16 +234,19 @@ def make_front_entry(cell: Cell, *, cost_metric: str = "ttft_ms", on_front: bool
 def make_board(numbers: Sequence[tuple[str, int, float, float]], *, pool: Pool | None = None) -> dict[str, System]:
     """A whole board from (model slug, context length, accuracy, ttft_ms) rows: cells for both axes, Systems by slug."""
     niah, efficiency = make_suite("niah"), make_suite("efficiency")
-    pool, author, systems = pool or make_pool(), make_user(), {}
+    pool, author, systems, cells = pool or make_pool(), make_user(), {}, []
     for slug, length, accuracy, ttft in numbers:
         if slug not in systems:
             systems[slug] = make_system(Model.objects.filter(slug=slug).first() or make_model(slug))
         at = {"system": systems[slug], "author": author, "context_length": length, "pool": pool}
-        make_cell(make_accepted_run(**at, suite=niah), "accuracy", accuracy)
+        cells.append(_cell(make_accepted_run(**at, suite=niah), "accuracy", accuracy))
         costs = make_accepted_run(**at, suite=efficiency)
-        make_cell(costs, "ttft_ms", ttft)
-        make_cell(costs, "peak_memory_bytes", 2**28 + ttft * 2**16)
-        make_cell(costs, "decode_tokens_per_s", 1_000 / (1 + ttft / 100))
+        cells.append(_cell(costs, "ttft_ms", ttft))
+        cells.append(_cell(costs, "peak_memory_bytes", 2**28 + ttft * 2**16))
+        cells.append(_cell(costs, "decode_tokens_per_s", 1_000 / (1 + ttft / 100)))
+    Cell.objects.bulk_create(cells)
+    for key in {(c.suite_id, c.task, c.metric, c.context_length, c.hardware_id) for c in cells}:
+        columns.rebuild(key, now=NOW)
     return systems
 
 

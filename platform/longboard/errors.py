@@ -40,6 +40,22 @@ class Conflict(LongboardError):
     status = 409
 
 
+class IllegalTransition(Conflict):
+    """The row is not in the state that the change starts from: somebody else was first, or it has ended."""
+
+    code = "illegal_transition"
+
+
+class Draining(Conflict):
+    """The node is asked to finish and to take nothing more."""
+
+    code = "node_draining"
+
+
+class QuotaExceeded(NotAllowed):
+    code = "quota_exceeded"
+
+
 class Gone(LongboardError):
     """The caller's lease is over: it must stop its work at once."""
 

@@ -22,6 +22,8 @@ def _embedded_secret() -> str:
 
 
 SECRET_KEY = env.text("LONGBOARD_SECRET_KEY") or _embedded_secret()
+# 64 hex digits: the key that signs tickets and receipts. Empty: made from SECRET_KEY, so one secret is enough to keep.
+SIGNING_KEY = env.text("LONGBOARD_SIGNING_KEY")
 DEBUG = env.flag("LONGBOARD_DEBUG", False)
 ALLOWED_HOSTS = env.words("LONGBOARD_ALLOWED_HOSTS", "localhost 127.0.0.1 [::1] testserver")
 CSRF_TRUSTED_ORIGINS = env.words("LONGBOARD_TRUSTED_ORIGINS")
@@ -126,6 +128,11 @@ BROKER_DIR = DATA_DIR / "broker"
 LEASE_S = env.seconds("LONGBOARD_LEASE_S", 180, least=0.5)
 BEAT_S = env.seconds("LONGBOARD_BEAT_S", 30, least=0.1)
 SWEEP_S = env.seconds("LONGBOARD_SWEEP_S", 15, least=0.2)
+# A run that was exported to a machine with no way out: nobody beats for it.
+OFFLINE_LEASE_S = env.seconds("LONGBOARD_OFFLINE_LEASE_S", 7 * 86_400, least=60)
+NODE_TOKEN_S = env.seconds("LONGBOARD_NODE_TOKEN_S", 900, least=1)
+# GPU-seconds that everybody may use in 30 days; 0: no limit. A person's own figure goes first.
+QUOTA_GPU_S = env.seconds("LONGBOARD_QUOTA_GPU_S", 360_000, least=0)
 MAX_ATTEMPTS = 3
 RUN_WALL_S = int(env.seconds("LONGBOARD_RUN_WALL_S", 3_600, least=1))
 

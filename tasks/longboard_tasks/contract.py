@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -81,6 +82,7 @@ class Limits(Spec):
     wall_s: Annotated[int, Field(ge=1, le=7 * 86_400)] = 3_600
     memory_bytes: Annotated[int, Field(ge=0)] = 0  # 0: no limit beyond the machine's
     log_bytes: Annotated[int, Field(ge=1_000, le=50_000_000)] = 2_000_000
+    disk_bytes: Annotated[int, Field(ge=0)] = 20_000_000_000  # of the run's own folder; 0: no limit
 
 
 class RunSpec(Spec):
@@ -106,6 +108,17 @@ class Ticket(Spec):
     fence: Annotated[int, Field(ge=1)]
     lease_until: datetime
     beat_s: Annotated[float, Field(gt=0)]
+    # Which node may use it, and a number of its own: a node takes no ticket twice, nor another node's.
+    node: ShortText = ""
+    ticket_id: ShortText = ""
+
+
+class SignedTicket(Spec):
+    """`payload` is the canonical JSON of a Ticket; the signature (Ed25519, hex) is the site's, over its UTF-8 bytes."""
+
+    payload: Annotated[str, StringConstraints(max_length=1_000_000)]
+    public_key: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    signature: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
 
 
 class Progress(Spec):
@@ -168,6 +181,50 @@ class HardwareReport(Spec):
     driver: ShortText = ""
     operating_system: ShortText = ""
     uuid_sha256: Sha256 | None = None
+    # Of the accelerator, where its driver tells.
+    clock_mhz: Annotated[int, Field(ge=0)] | None = None  # highest of the compute units
+    memory_clock_mhz: Annotated[int, Field(ge=0)] | None = None
+    power_limit_w: Annotated[float, Field(ge=0)] | None = None
+    vbios: ShortText = ""
+    ecc: bool | None = None
+    pcie_width: Annotated[int, Field(ge=0)] | None = None
+    ram_bytes: Annotated[int, Field(ge=0)] | None = None
+
+
+class SelfTestReport(Spec):
+    """What a node showed at its enrolment: a shipped model, run through the whole engine.
+
+    `cache_key` names (weights, software versions, device): while it stays the same, the test is not run again.
+    """
+
+    passed: bool
+    reason: ShortText
+    model: ShortText
+    weights_sha256: Sha256 | None = None
+    accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    prefix_mode: ShortText = ""
+    wall_s: Annotated[float, Field(ge=0)] = 0.0
+    matmul_flops: Annotated[float, Field(ge=0)] | None = None  # FLOP/s of one large product in the device's best dtype
+    copy_bytes_per_s: Annotated[float, Field(ge=0)] | None = None  # read and written bytes of one large copy
+    cache_key: Sha256
+
+
+class Provenance(Spec):
+    """What the node adds to the engine's manifest: whose work, from what sources, under which conditions."""
+
+    node: ShortText = ""
+    ticket_id: ShortText = ""  # the number of the site's ticket: a bundle answers one ticket
+    worker_version: ShortText = ""
+    git_commit: ShortText = ""
+    suite_sha256: Sha256 | None = None  # the suite's generator and scorer, file by file
+    container: ShortText = ""  # image and digest as the operator named it
+    network: Literal["cut", "refused", "open"] = "open"  # for the evaluator: a namespace, a hook in Python, nothing
+    remote_code: bool = False
+    decoding: ShortText = "greedy"
+    samples_root: Sha256 | None = None  # Merkle root over the samples in their order
+    log_sha256: Sha256 | None = None
+    environment: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=60)
+    device: dict[ShortText, float | int | str | bool] = Field(default_factory=dict, max_length=60)
 
 
 class Manifest(Spec):
@@ -188,6 +245,7 @@ class Manifest(Spec):
     started_at: datetime
     wall_s: Annotated[float, Field(ge=0)]
     peak_memory_bytes: Annotated[int, Field(ge=0)] | None = None
+    provenance: Provenance | None = None
 
 
 class ResultBundle(Spec):
@@ -216,3 +274,21 @@ def canonical_json(value: BaseModel | dict[str, Any]) -> bytes:
 
 def sha256(payload: bytes) -> str:
     return hashlib.sha256(payload).hexdigest()
+
+
+def merkle_root(leaves: Iterable[bytes]) -> str:
+    """SHA-256 tree hash of RFC 6962: leaves behind 0x00, nodes behind 0x01; the empty tree is the hash of nothing.
+
+    With it, one sample can be shown to belong to a bundle without the others.
+    """
+    row = [hashlib.sha256(b"\x00" + leaf).digest() for leaf in leaves]
+    if not row:
+        return sha256(b"")
+    while len(row) > 1:
+        pairs = [hashlib.sha256(b"\x01" + row[i] + row[i + 1]).digest() for i in range(0, len(row) - 1, 2)]
+        row = pairs + ([row[-1]] if len(row) % 2 else [])
+    return row[0].hex()
+
+
+def samples_root(samples: Iterable[SampleRecord]) -> str:
+    return merkle_root(canonical_json(sample) for sample in samples)

@@ -38,7 +38,7 @@ class NodeClient:
         return self.client.post(f"/api/v1{path}", body, content_type="application/json", headers=headers)
 
     def take(self):
-        ticket = Ticket.model_validate(self.post("/runs/claim", {}).json())
+        ticket = Ticket.model_validate_json(self.post("/runs/claim", {}).json()["payload"])
         assert self.post(f"/attempts/{ticket.attempt_id}/start", {"fence": ticket.fence}).status_code == 200
         return ticket
 

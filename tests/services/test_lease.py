@@ -214,14 +214,31 @@ def test_a_flood_of_log_keeps_head_and_tail_and_counts_the_rest():
     node = make_node()
     make_run()
     attempt = started(node)
+    sent = ""
     for part in range(20):
-        lease.beat(attempt_id=attempt.pk, node=node, fence=1, now=NOW, log_text=f"<{part}>" + "x" * 10_000)
+        text = f"<{part}>\n" + ("x" * 99 + "\n") * 200
+        sent += text
+        lease.beat(attempt_id=attempt.pk, node=node, fence=1, now=NOW, log_text=text)
     attempt.refresh_from_db()
     assert attempt.log_head.startswith("<0>")
     assert "<19>" in attempt.log_tail
     assert len(attempt.log_head) == lease.LOG_HEAD_CHARS
     assert len(attempt.log_tail) == lease.LOG_TAIL_CHARS
-    assert attempt.log_skipped_bytes == sum(10_000 + len(f"<{p}>") for p in range(20)) - 16_000 - 48_000
+    assert attempt.log_head + attempt.log_tail == sent[: lease.LOG_HEAD_CHARS] + sent[-lease.LOG_TAIL_CHARS :]
+    assert attempt.log_skipped_bytes == len(sent) - lease.LOG_HEAD_CHARS - lease.LOG_TAIL_CHARS
+
+
+def test_the_last_200_lines_are_kept_however_long_each_is():
+    node = make_node()
+    make_run()
+    attempt = started(node)
+    for part in range(60):
+        lines = "".join(f"line {part * 10 + n} {'y' * 5_000} end\n" for n in range(10))
+        lease.beat(attempt_id=attempt.pk, node=node, fence=1, now=NOW, log_text=lines)
+    attempt.refresh_from_db()
+    lines = attempt.log_tail.splitlines()[-200:]
+    assert [line.split()[1] for line in lines] == [str(n) for n in range(400, 600)]
+    assert all(line.endswith(" end") and "[...]" in line for line in lines)
 
 
 def test_a_nul_in_a_log_is_kept_as_a_mark():

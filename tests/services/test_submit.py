@@ -1,7 +1,7 @@
 import pytest
 from tests.factories import NOW, make_model, make_pool, make_run, make_submission, make_suite, make_user
 
-from longboard.errors import BadRequest, Conflict, LongboardError, NotAllowed, NotFound
+from longboard.errors import BadRequest, Conflict, IllegalTransition, LongboardError, NotAllowed, NotFound
 from longboard.registry.models import System
 from longboard.submissions import services
 from longboard.submissions.models import Run, Submission
@@ -137,12 +137,20 @@ def test_a_stranger_can_neither_cancel_nor_repeat(verb):
         verb(run=run, actor=make_user(), now=NOW)
 
 
-@pytest.mark.parametrize("state", [Run.State.QUEUED, Run.State.LEASED, Run.State.RUNNING, Run.State.ACCEPTED])
-def test_only_a_run_that_ended_badly_can_be_repeated(state):
+@pytest.mark.parametrize("state", [Run.State.QUEUED, Run.State.LEASED, Run.State.RUNNING, Run.State.UPLOADED])
+def test_a_run_that_has_not_ended_cannot_be_repeated(state):
     author = make_user()
     run = make_run(make_submission(author), state=state)
-    with pytest.raises(Conflict, match=f"is {state}"):
+    with pytest.raises(IllegalTransition, match=f"is {state}"):
         services.rerun(run=run, actor=author, now=NOW)
+
+
+@pytest.mark.parametrize("state", Run.FINAL)
+def test_a_run_can_be_repeated_from_every_end_as_a_new_round(state):
+    author = make_user()
+    run = make_run(make_submission(author), state=state)
+    again = services.rerun(run=run, actor=author, now=NOW)
+    assert (again.state, again.round) == (Run.State.QUEUED, 2)
 
 
 def test_cancelling_an_accepted_run_changes_nothing():

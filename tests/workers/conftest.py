@@ -118,7 +118,7 @@ def make_node_process(tmp_path, live_server, models_dir):
 @pytest.fixture
 def pool(transactional_db):
     make_suite()
-    make_model("tiny", source="upload", ref="tiny", max_positions=4_096)
+    make_model("tiny", source="upload", ref="tiny", max_positions=4_096, parameters=None)
     return make_pool()
 
 

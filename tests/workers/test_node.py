@@ -1,6 +1,5 @@
 """The real worker process against a real site: HTTP, a child process, a model on disk."""
 
-import json
 import stat
 import subprocess
 from uuid import uuid4
@@ -11,7 +10,6 @@ from django.utils import timezone
 from tests.factories import make_user
 from tests.workers.conftest import state_of, wait_until
 
-from longboard.accounts.models import digest_secret
 from longboard.fleet.models import Node
 from longboard.results.models import Bundle, Measurement, Sample
 from longboard.submissions import services
@@ -49,15 +47,14 @@ def test_a_run_goes_from_submission_to_the_board_through_the_real_worker(pool, m
     assert list(manifest["weights_sha256"]) == ["model.safetensors"]
 
 
-def test_the_nodes_key_and_token_are_readable_by_their_owner_alone_and_stay_off_the_site(pool, make_node_process):
+def test_the_nodes_key_is_readable_by_its_owner_alone_and_no_token_is_kept_anywhere(pool, make_node_process):
     node = make_node_process()
     node.enrol(pool)
-    for name in ("node.key", "node.json"):
-        assert stat.S_IMODE((node.home / name).stat().st_mode) == 0o600
-    token = json.loads((node.home / "node.json").read_text())["token"]
-    row = Node.objects.get()
-    assert row.token_digest == digest_secret(token)
-    assert token not in str(vars(row))
+    assert stat.S_IMODE((node.home / "node.key").stat().st_mode) == 0o600
+    assert node.once().returncode == 0  # it has spoken to the site
+    kept = b"".join(path.read_bytes() for path in node.home.rglob("*") if path.is_file())
+    assert b"lbn_" not in kept
+    assert "lbn_" not in str(vars(Node.objects.get()))
 
 
 def test_an_unknown_code_is_refused_with_a_sentence(pool, make_node_process):

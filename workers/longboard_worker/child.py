@@ -6,22 +6,38 @@ parent holds the other end of stdin: when that closes, the parent is gone and th
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import subprocess
 import sys
 import threading
 import traceback
 from pathlib import Path
 
-from longboard_tasks.contract import Progress, RunSpec
+from longboard_worker.isolation import cut_network, die_with_parent, limit_resources
 
 
 def main(work_dir: Path) -> int:
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     ticket = json.loads((work_dir / "ticket.json").read_text())
-    models_dir = Path(ticket["models_dir"]) if ticket["models_dir"] else None
+    model, limits = ticket["run"]["system"]["model"], ticket["run"]["limits"]
+    if model["source"] == "hub":
+        # What it says stands in the log; the loader then names what is missing.
+        subprocess.run(  # noqa: S603 (our own module, no shell)
+            [sys.executable, "-m", "longboard_worker.fetch", model["id"], model["revision"]],
+            stdin=subprocess.DEVNULL,
+            timeout=limits["wall_s"],
+            check=False,
+        )
+    limit_resources(limits["disk_bytes"])
+    network = cut_network()
+    print(f"evaluator: network {network}", flush=True)
+    threading.Thread(target=_die_with_parent, daemon=True).start()  # not before: see isolation
+    from longboard_tasks.contract import Progress, RunSpec
     from longboard_tasks.engine.errors import EvaluationError
     from longboard_tasks.evaluate import evaluate
+    from longboard_worker.provenance import with_provenance
 
     def keep(progress: Progress) -> None:
         write_whole(work_dir / "progress.json", progress.model_dump_json())
@@ -30,18 +46,22 @@ def main(work_dir: Path) -> int:
         bundle = evaluate(
             RunSpec.model_validate(ticket["run"]),
             work_dir=work_dir,
-            models_dir=models_dir,
+            models_dir=Path(ticket["models_dir"]) if ticket["models_dir"] else None,
             on_progress=keep,
             attempt_id=ticket["attempt_id"],
             fence=ticket["fence"],
+        )
+        bundle = with_provenance(
+            bundle, network=network, node=ticket.get("node", ""), ticket_id=ticket.get("ticket_id", "")
         )
     except EvaluationError as error:
         return _fail(work_dir, error.failure_class, str(error))
     except MemoryError:
         return _fail(work_dir, "oom", "The evaluation ran out of memory.")
     except OSError as error:
-        kind = "disk_full" if error.errno == 28 else "node_error"
-        return _fail(work_dir, kind, f"{type(error).__name__}: {error}")
+        # EFBIG: the file limit of limit_resources.
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        return _fail(work_dir, "disk_full" if is_full else "node_error", f"{type(error).__name__}: {error}")
     except Exception as error:
         traceback.print_exc()
         return _fail(work_dir, "model_error", f"{type(error).__name__}: {error}")

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from longboard_tasks.contract import Progress, ResultBundle, RunSpec
+from longboard_tasks.contract import Progress, ResultBundle, RunSpec, SignedBundle, SignedTicket
 from longboard_worker.identity import (
     Enrolment,
     NotEnrolled,
@@ -22,9 +22,12 @@ from longboard_worker.identity import (
     load_key,
     public_hex,
     save_enrolment,
+    save_key,
     sign,
+    write_private,
 )
 from longboard_worker.suite_commands import add_suite_commands
+from longboard_worker.verify import add_verify
 
 IDLE_S = 3.0
 
@@ -55,7 +58,11 @@ def _parser() -> argparse.ArgumentParser:
         "--code", help="the code; or set LONGBOARD_ENROL_CODE, which other users of this machine cannot see"
     )
     enrol.add_argument("--name", default=socket.gethostname(), help="the node's name (default: this host's)")
+    enrol.add_argument("--no-self-test", action="store_true", help="the pool's owner then has to approve the node")
     enrol.set_defaults(run=enrol_command)
+
+    rotate = commands.add_parser("rotate", help="make a new key; the present one signs it")
+    rotate.set_defaults(run=rotate_command)
 
     start = commands.add_parser(
         "start", help="take runs until stopped: pulls over HTTPS, or waits on a first-party broker"
@@ -65,7 +72,18 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--once", action="store_true", help="end after one run, or when there is none")
     start.set_defaults(run=start_command)
 
-    run = commands.add_parser("run", help="run a spec file with no platform at all, into a bundle file")
+    export = commands.add_parser("export-run", help="lease a run for days, into a file for a machine with no way out")
+    export.add_argument(
+        "run_id", nargs="?", default=None, help="a queued run of this node's pool (default: the next one)"
+    )
+    export.add_argument("--out", type=Path, required=True)
+    export.set_defaults(run=export_command)
+
+    upload = commands.add_parser("upload", help="hand in a bundle that `run` made elsewhere")
+    upload.add_argument("bundle", type=Path)
+    upload.set_defaults(run=upload_command)
+
+    run = commands.add_parser("run", help="run a spec or an exported run with no platform at all, into a bundle file")
     run.add_argument("spec", type=Path)
     run.add_argument("--out", type=Path, required=True)
     run.add_argument("--models", type=Path, default=None)
@@ -88,6 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     suites = commands.add_parser("suites", help="list suites, print their samples, score answers; no model needed")
     add_suite_commands(suites)
 
+    add_verify(commands)
+
     report = commands.add_parser("report", help="print what this machine would report of itself")
     report.set_defaults(run=report_command)
     return parser
@@ -96,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
 def enrol_command(args: argparse.Namespace) -> int:
     from longboard_tasks.hardware import hardware_report, software_versions
     from longboard_worker.client import Refused, SiteClient, Unreachable
+    from longboard_worker.selftest import self_test
 
     code = args.code or os.environ.get("LONGBOARD_ENROL_CODE", "")
     if not code:
@@ -109,6 +130,7 @@ def enrol_command(args: argparse.Namespace) -> int:
             public_key=public_hex(key),
             report=hardware_report(),
             software=software_versions(),
+            self_test=None if args.no_self_test else self_test(),
         )
     except (Refused, Unreachable) as error:
         print(f"Not enrolled: {error}", file=sys.stderr)
@@ -119,14 +141,84 @@ def enrol_command(args: argparse.Namespace) -> int:
             site=args.site,
             node=answer["node"],
             name=answer["name"],
-            token=answer["token"],
             pool=answer["pool"],
             queue=answer["queue"],
             is_first_party=answer["is_first_party"],
+            server_key=answer["server_key"],
         ),
     )
     print(f'Enrolled as "{answer["name"]}" in pool "{answer["pool"]}". Now: longboard-worker start')
+    if answer["state"] == "pending":
+        print(f"It waits for the approval of the pool's owner. {answer['state_note']}")
     return 0
+
+
+def rotate_command(args: argparse.Namespace) -> int:
+    """The new key is on disk before the site hears of it, so a crash in between loses neither."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    from longboard_worker.client import Refused, SiteClient, Unreachable
+
+    enrolment, fresh = load_enrolment(args.home), args.home / "node.key.new"
+    if not fresh.exists():
+        save_key(fresh, Ed25519PrivateKey.generate())
+    new_key = Ed25519PrivateKey.from_private_bytes(fresh.read_bytes())
+    site = SiteClient(enrolment.site, node=enrolment.node, key=load_key(args.home))
+    try:
+        site.rotate(new_key)
+    except Refused as refused:
+        # A lost reply: the site may know the new key already. Then the same call in its name succeeds.
+        site = SiteClient(enrolment.site, node=enrolment.node, key=new_key)
+        try:
+            site.rotate(new_key)
+        except (Refused, Unreachable):
+            print(f"Not rotated: {refused}", file=sys.stderr)
+            return 1
+    except Unreachable as error:
+        print(f"Not rotated: {error}", file=sys.stderr)
+        return 1
+    fresh.replace(args.home / "node.key")
+    print("The node has a new key. Restart it if it runs. Results that the old key signed stay valid.")
+    return 0
+
+
+def export_command(args: argparse.Namespace) -> int:
+    """Leases and starts a Run for a machine that cannot reach the site, and writes its signed ticket."""
+    from longboard_worker.client import Refused, SiteClient, Unreachable
+    from longboard_worker.tickets import TicketRefused, open_ticket
+
+    enrolment = load_enrolment(args.home)
+    site = SiteClient(enrolment.site, node=enrolment.node, key=load_key(args.home))
+    try:
+        signed = site.export(args.run_id)
+        ticket = open_ticket(signed, enrolment)
+    except (Refused, Unreachable, TicketRefused) as error:
+        print(f"Not exported: {error}", file=sys.stderr)
+        return 1
+    write_private(args.out, signed.model_dump_json().encode())
+    print(f"Wrote {args.out}: run {ticket.run.run_id}, to be handed in before {ticket.lease_until:%Y-%m-%d %H:%M} UTC.")
+    print("There: longboard-worker --home HOME run FILE --out bundle.json, with this node's home folder.")
+    return 0
+
+
+def upload_command(args: argparse.Namespace) -> int:
+    """The bundle goes the way of every other one: the same checks, the same receipt."""
+    from longboard_worker.client import Refused, SiteClient, Unreachable
+
+    enrolment, key = load_enrolment(args.home), load_key(args.home)
+    signed = SignedBundle.model_validate_json(args.bundle.read_text())
+    bundle = ResultBundle.model_validate_json(signed.payload)
+    if not bundle.attempt_id:
+        print("This bundle answers no run of the site: make the file with export-run first.", file=sys.stderr)
+        return 2
+    site = SiteClient(enrolment.site, node=enrolment.node, key=key)
+    try:
+        answer = site.hand_in(attempt_id=bundle.attempt_id, fence=bundle.fence, signed=signed)
+    except (Refused, Unreachable) as error:
+        print(f"Not handed in: {error}", file=sys.stderr)
+        return 1
+    print(f"The site answers: {answer['state']}. {answer['reason']} Receipt {answer['receipt']}.")
+    return 0 if answer["state"] == "accepted" else 1
 
 
 def start_command(args: argparse.Namespace) -> int:
@@ -172,11 +264,36 @@ def _serve_celery(args: argparse.Namespace, enrolment: Enrolment, models_dir: Pa
 
 def run_command(args: argparse.Namespace) -> int:
     """The air-gapped path: the same engine, and a signed bundle for a later upload."""
+    from longboard_tasks.engine.errors import EvaluationError
     from longboard_tasks.evaluate import evaluate
+    from longboard_worker.provenance import with_provenance
+    from longboard_worker.tickets import TicketRefused, open_ticket
 
-    spec = RunSpec.model_validate_json(args.spec.read_text())
-    with tempfile.TemporaryDirectory() as work_dir, Bar() as bar:
-        bundle = evaluate(spec, work_dir=Path(work_dir), models_dir=args.models, on_progress=bar.show)
+    order = json.loads(args.spec.read_text())
+    names = {"attempt_id": "", "fence": 0}
+    node = ticket_id = ""
+    try:
+        if "payload" in order:  # of export-run
+            ticket = open_ticket(SignedTicket.model_validate(order), load_enrolment(args.home))
+            spec, node, ticket_id = ticket.run, ticket.node, ticket.ticket_id
+            names = {"attempt_id": ticket.attempt_id, "fence": ticket.fence}
+        else:
+            spec = RunSpec.model_validate(order)
+        with tempfile.TemporaryDirectory() as work_dir, Bar() as bar:
+            bundle = evaluate(
+                spec,
+                work_dir=Path(work_dir),
+                models_dir=args.models,
+                on_progress=bar.show,
+                **names,  # type: ignore[arg-type]
+            )
+    except TicketRefused as error:
+        print(error, file=sys.stderr)
+        return 2
+    except EvaluationError as error:
+        print(f"{error.failure_class}: {error}", file=sys.stderr)
+        return 1
+    bundle = with_provenance(bundle, network="open", node=node, ticket_id=ticket_id)
     partial = args.out.with_name(args.out.name + ".part")
     partial.write_text(sign(bundle, load_key(args.home)).model_dump_json())
     partial.replace(args.out)

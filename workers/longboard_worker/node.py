@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import os
 import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psutil
+
 from longboard_tasks.contract import ResultBundle, SignedBundle, Ticket
 from longboard_worker.client import FencedOff, Refused, SiteClient, Unreachable
 from longboard_worker.evaluator import Evaluator, Failure
+from longboard_worker.heart import Heart
 from longboard_worker.identity import Enrolment, load_enrolment, load_key, sign
+from longboard_worker.tickets import TicketBook, TicketRefused
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +33,11 @@ class Node:
         self.home = home
         self.enrolment: Enrolment = load_enrolment(home)
         self.key = load_key(home)
-        self.site = SiteClient(self.enrolment.site, self.enrolment.token)
+        self.site = SiteClient(self.enrolment.site, node=self.enrolment.node, key=self.key)
+        self.tickets = TicketBook(home)
         self.models_dir = models_dir or home / "models"
         self.is_draining = False
+        self.least_free_bytes = int(os.environ.get("LONGBOARD_NODE_LEAST_FREE_BYTES", LEAST_FREE_BYTES))
         self.outbox = home / "outbox"
         self.outbox.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -41,11 +49,23 @@ class Node:
         """
         self.flush_outbox()
         free = shutil.disk_usage(self.home).free
-        if free < LEAST_FREE_BYTES:
-            log.error("disk is full, no run is claimed", extra={"free_bytes": free})
+        if free < self.least_free_bytes:
+            log.error("disk is full, no run is claimed: %d bytes free, %d needed", free, self.least_free_bytes)
             return False
-        ticket = self.site.claim(hint)
-        if ticket is None:
+        try:
+            signed = self.site.claim(hint, free_memory_bytes())
+        except Refused as refused:
+            if refused.code != "node_draining":
+                raise
+            log.info("the site asks this node to stop")
+            self.is_draining = True
+            return False
+        if signed is None:
+            return False
+        try:
+            ticket = self.tickets.accept(signed, self.enrolment)
+        except TicketRefused as refused:
+            log.error("ticket refused: %s", refused)
             return False
         log.info("run claimed", extra={"run": ticket.run.run_id, "attempt": ticket.attempt_id})
         work_dir = self.home / "work" / ticket.attempt_id
@@ -53,9 +73,9 @@ class Node:
             self.site.start(ticket)  # must succeed before the evaluator starts
             self._deliver(ticket, *self._evaluate(ticket, work_dir))
         except FencedOff as fenced:
-            log.warning("fenced off", extra={"run": ticket.run.run_id, "why": fenced.message})
+            log.warning("fenced off: %s", fenced.message)
         except (Unreachable, Refused) as error:
-            log.error("run left to its lease", extra={"run": ticket.run.run_id, "why": str(error)})
+            log.error("run left to its lease: %s", error)
         finally:
             shutil.rmtree(work_dir, ignore_errors=True)
         return True
@@ -63,44 +83,41 @@ class Node:
     def _evaluate(self, ticket: Ticket, work_dir: Path) -> tuple[ResultBundle | Failure, str]:
         """The outcome and the log text not yet delivered. The child is ended on every way out of here."""
         evaluator = Evaluator(ticket, work_dir, self.models_dir)
+        heart = Heart(self.site, ticket, evaluator)
         try:
-            lease_until = ticket.lease_until
-            next_beat = time.monotonic() + min(1.0, ticket.beat_s)  # an early first one: progress shows at once
+            heart.start()
             while evaluator.is_running():
                 time.sleep(POLL_S)
-                if time.monotonic() < next_beat:
-                    continue
-                next_beat = time.monotonic() + ticket.beat_s
-                text = evaluator.take_log()
-                try:
-                    reply = self.site.beat(ticket, evaluator.progress(), text)
-                except Unreachable as error:
-                    evaluator.give_back_log(text)
-                    log.warning("beat not delivered", extra={"run": ticket.run.run_id, "why": str(error)})
-                    if datetime.now(UTC) > lease_until:
-                        evaluator.stop(Failure("lost", "The site could not be reached until the lease ended."))
-                    continue
-                lease_until = reply.lease_until
-                self.is_draining = self.is_draining or reply.drain
-                if reply.cancel:
+                if heart.refusal is not None:
+                    raise heart.refusal
+                self.is_draining = self.is_draining or heart.drain
+                if heart.cancel:
                     evaluator.stop(Failure("cancelled", "Cancelled while it ran."))
-            return evaluator.outcome(), evaluator.take_log()
+                elif heart.is_silent and datetime.now(UTC) > heart.lease_until:
+                    evaluator.stop(Failure("lost", "The site could not be reached until the lease ended."))
+            return evaluator.outcome(), heart.stop()
         finally:
+            heart.stop()
             if evaluator.process.poll() is None:
                 evaluator.stop(Failure("node_error", "The node gave the run up."))
 
     def _deliver(self, ticket: Ticket, outcome: ResultBundle | Failure, log_text: str) -> None:
         if isinstance(outcome, Failure):
-            log.warning("run failed", extra={"run": ticket.run.run_id, "as": outcome.failure_class})
+            log.warning("run failed: %s", outcome.failure_class)
             self.site.fail(ticket, outcome.failure_class, outcome.message, log_text)
             return
         with contextlib.suppress(Unreachable):  # the last log lines are worth a call, not a result
             self.site.beat(ticket, None, log_text)
-        path = self.outbox / f"{ticket.attempt_id}.{ticket.fence}.json"
-        partial = path.with_suffix(".part")
-        partial.write_text(sign(outcome, self.key).model_dump_json())
-        partial.replace(path)
+        path = self.post(sign(outcome, self.key), ticket.attempt_id, ticket.fence)
         self._send(path, patience_s=60)
+
+    def post(self, signed: SignedBundle, attempt_id: str, fence: int) -> Path:
+        """Puts a signed bundle into the outbox: from there it goes to the site, now or later."""
+        path = self.outbox / f"{attempt_id}.{fence}.json"
+        partial = path.with_suffix(".part")
+        partial.write_text(signed.model_dump_json())
+        partial.replace(path)
+        return path
 
     def flush_outbox(self) -> None:
         """Hands in what an earlier run could not: results survive a site that was down and a node that was restarted."""
@@ -113,13 +130,24 @@ class Node:
         try:
             answer = self.site.hand_in(attempt_id=attempt_id, fence=int(fence), signed=signed, patience_s=patience_s)
         except Unreachable as error:
-            log.warning("bundle stays in the outbox", extra={"attempt": attempt_id, "why": str(error)})
+            log.warning("bundle stays in the outbox: %s", error)
             return
         except Refused as refused:
-            log.error("bundle refused", extra={"attempt": attempt_id, "why": refused.message})
+            log.error("bundle refused: %s", refused.message)
             path.replace(path.with_suffix(".refused"))
             return
-        log.info(
-            "bundle handed in", extra={"attempt": attempt_id, "state": answer["state"], "reason": answer["reason"]}
-        )
+        log.info("bundle handed in: %s %s", answer["state"], answer["reason"])
+        # The site's signed receipt: with it the owner can show later what was handed in, and when.
+        with (self.home / "receipts.jsonl").open("a") as receipts:
+            receipts.write(json.dumps(answer) + "\n")
         path.unlink()
+
+
+def free_memory_bytes() -> int:
+    """What a run could take here: free memory of the accelerator where NVML sees one, else the machine's."""
+    with contextlib.suppress(Exception):  # NVML raises its own classes; without it this is a CPU node
+        import pynvml
+
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(0)).free)
+    return int(psutil.virtual_memory().available)

@@ -12,6 +12,10 @@ from django.db import models
 class User(AbstractUser):
     """A person who signs in. Our own table from the first migration on, so that it can grow."""
 
+    gpu_quota_s = models.FloatField(
+        null=True, blank=True, help_text="GPU-seconds in 30 days; empty: what the site gives everybody"
+    )
+
 
 def digest_secret(secret: str) -> str:
     """How a token is stored. Tokens carry 256 random bits, so one fast hash is enough; passwords never come here."""

@@ -12,8 +12,8 @@ from ninja.security.session import SessionAuth
 from longboard.accounts.models import ApiToken, User
 from longboard.accounts.services import PREFIX, user_of_token
 from longboard.errors import NotAllowed, Unauthorised
+from longboard.fleet.credentials import NODE_PREFIX, node_of_token
 from longboard.fleet.models import Node
-from longboard.fleet.services import NODE_PREFIX, node_of_token
 
 
 class PersonRequest(HttpRequest):
@@ -43,7 +43,7 @@ class PersonToken(HttpBearer):
 
 
 class NodeToken(HttpBearer):
-    """`Authorization: Bearer lbn_...`: the token that a node got when it enrolled."""
+    """`Authorization: Bearer lbn_...`: the token that a node got for its signature; it lives for minutes."""
 
     def authenticate(self, request: HttpRequest, token: str) -> Node:
         if not token.startswith(NODE_PREFIX):

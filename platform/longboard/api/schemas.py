@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from longboard_tasks.contract import FailureClass, HardwareReport, Progress, ShortText
+from longboard_tasks.contract import FailureClass, HardwareReport, Progress, SelfTestReport, Sha256, ShortText
 
 
 class FromRow(BaseModel):
@@ -192,25 +192,64 @@ class BoardOut(BaseModel):
     rows: list[BoardRow]
 
 
+PublicKey = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Signature = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
+
+
 class EnrolIn(BaseModel):
     code: Annotated[str, StringConstraints(max_length=100)]
     name: Annotated[str, StringConstraints(max_length=80)]
-    public_key: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    public_key: PublicKey
     report: HardwareReport
     software: dict[ShortText, ShortText] = Field(default_factory=dict, max_length=60)
+    self_test: SelfTestReport | None = None
 
 
 class EnrolOut(BaseModel):
     node: UUID
     name: str
+    state: str
+    state_note: str
     token: str
+    token_s: float = Field(description="seconds that the token lives; then ask for another with the node's key")
+    server_key: str = Field(description="Ed25519, hex: tickets and receipts are signed with it")
     pool: str
     queue: str
     is_first_party: bool
 
 
+class ChallengeIn(BaseModel):
+    node: UUID
+
+
+class ChallengeOut(BaseModel):
+    challenge: str
+
+
+class TokenIn(BaseModel):
+    node: UUID
+    challenge: Annotated[str, StringConstraints(max_length=300)]
+    signature: Signature
+
+
+class TokenOut(BaseModel):
+    token: str
+    token_s: float
+    server_key: str
+
+
+class RotateIn(BaseModel):
+    public_key: PublicKey
+    signature: Signature = Field(description="by the present key, over longboard-node-rotate:NODE:NEW_KEY")
+
+
 class ClaimIn(BaseModel):
     hint: UUID | None = None
+    free_memory_bytes: Annotated[int, Field(ge=0)] | None = None
+
+
+class ExportIn(BaseModel):
+    run: UUID | None = None
 
 
 class FencedIn(BaseModel):
@@ -234,8 +273,79 @@ class FailIn(FencedIn):
     log: Annotated[str, StringConstraints(max_length=300_000)] = ""
 
 
+class UploadOut(BaseModel):
+    next_offset: int = Field(description="bytes that are here without a gap")
+    is_complete: bool = Field(description="the bundle is whole and stored")
+
+
+class CompleteIn(FencedIn):
+    sha256: Sha256 = Field(description="of the payload's UTF-8 bytes")
+    public_key: PublicKey
+    signature: Signature
+
+
 class BundleOut(BaseModel):
     digest: str
     state: str
     reason: str
     run_state: str
+    receipt: int = Field(description="number of the site's receipt in its public log")
+    receipt_body: str
+    receipt_signature: str
+    server_key: str
+
+
+class NodeStateIn(BaseModel):
+    state: Annotated[str, StringConstraints(max_length=10)]
+
+
+class NodeDetail(NodeOut):
+    state_note: str
+    pool: str
+    owner: str
+    public_key: str
+    past_keys: list[str]
+    report: dict
+    software: dict
+    self_test: dict
+    enrolled_at: datetime
+    runs: list[UUID] = Field(description="what it works on now")
+
+
+class CancelIn(BaseModel):
+    runs: Annotated[list[UUID], Field(min_length=1, max_length=500)]
+
+
+class QuotaOut(BaseModel):
+    """GPU-seconds of the last 30 days; null: without limit."""
+
+    allowed: float | None
+    used: float
+    held: float
+    refunded: float
+    left: float | None
+
+
+class LogOut(BaseModel):
+    """The log as far as it has come. `skipped_bytes` fell out between head and tail."""
+
+    attempt: int
+    head: str
+    tail: str
+    skipped_bytes: int
+    is_final: bool
+
+
+class ReceiptOut(FromRow):
+    number: int
+    kind: str
+    body: str
+    digest: str
+    public_key: str
+    signature: str
+    bundle_sha256: str | None
+
+
+class ReceiptPage(BaseModel):
+    items: list[ReceiptOut]
+    next: str | None

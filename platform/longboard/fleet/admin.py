@@ -46,7 +46,6 @@ class NodeAdmin(ReadMostly):
     list_display = ("name", "pool", "owner", "state", "last_seen_at")
     list_select_related = ("pool", "owner")
     list_filter = ("state", "pool")
-    exclude = ("token_digest",)
     actions = ("pause", "resume", "revoke")
 
     @admin.action(description="Pause")

@@ -59,15 +59,17 @@ class EnrolmentCode(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     used_at = models.DateTimeField(null=True)
+    needs_approval = models.BooleanField(default=False, help_text="the machine waits until its pool's owner lets it in")
 
     def __str__(self) -> str:
         return f"code for {self.pool.slug}, until {self.expires_at:%Y-%m-%d %H:%M}"
 
 
 class Node(models.Model):
-    """One registered machine. Its key was made there: we hold the public half, and a digest of its token."""
+    """One registered machine. Its key was made there: we hold the public half. Its tokens are signed, never stored."""
 
     class State(models.TextChoices):
+        PENDING = "pending", "waits for approval"
         ACTIVE = "active", "active"
         PAUSED = "paused", "paused"
         DRAINING = "draining", "draining"
@@ -79,9 +81,12 @@ class Node(models.Model):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="nodes")
     state = models.CharField(max_length=10, choices=State, default=State.ACTIVE)
     public_key = models.CharField(max_length=64, unique=True, help_text="Ed25519, hex")
-    token_digest = models.CharField(max_length=64, unique=True)
+    past_keys = models.JSONField(default=list, help_text="public keys before the last rotation, oldest first")
+    credential_serial = models.PositiveIntegerField(default=1, help_text="raised to end every token at once")
     report = models.JSONField(default=dict, help_text="HardwareReport of the enrolment")
     software = models.JSONField(default=dict)
+    self_test = models.JSONField(default=dict, help_text="SelfTestReport of the enrolment; empty: none was sent")
+    state_note = models.CharField(max_length=300, blank=True, help_text="why it is not active")
     enrolled_at = models.DateTimeField()
     last_seen_at = models.DateTimeField(null=True)
 

@@ -12,8 +12,16 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Protocol
 
+from longboard.results.roofline import Roof, too_fast
 from longboard_tasks.catalogue import METRICS
-from longboard_tasks.contract import HardwareReport, Measurement, ResultBundle, RunSpec, SampleRecord
+from longboard_tasks.contract import (
+    HardwareReport,
+    Measurement,
+    ResultBundle,
+    RunSpec,
+    SampleRecord,
+    samples_root,
+)
 from longboard_tasks.intervals import wilson
 from longboard_tasks.suites.babilong import plan as babilong_plan
 from longboard_tasks.suites.babilong import scoring as babilong_scoring
@@ -59,8 +67,13 @@ ANSWERS = {
 }
 
 
-def check_bundle(*, bundle: ResultBundle, run: RunSpec, definition: dict, hardware: HardwareReport) -> None:
-    """Raises BundleRefused for the first thing that is wrong. `definition`: the suite's as stored with its version."""
+def check_bundle(
+    *, bundle: ResultBundle, run: RunSpec, definition: dict, hardware: HardwareReport, roof: Roof | None = None
+) -> None:
+    """Raises BundleRefused for the first thing that is wrong. `definition`: the suite's as stored with its version.
+
+    `hardware` is the node's own report of its enrolment; `roof` what the pool's hardware can do at most.
+    """
     if bundle.run != run:
         changed = [name for name in RunSpec.model_fields if getattr(bundle.run, name) != getattr(run, name)]
         raise BundleRefused(
@@ -95,6 +108,11 @@ def check_bundle(*, bundle: ResultBundle, run: RunSpec, definition: dict, hardwa
         _check_scores(bundle, run)
     else:
         _check_physics(bundle, hardware)
+        if roof is not None and (why := too_fast(bundle, run, roof)):
+            raise BundleRefused(f"measurements: {why}")
+    provenance = bundle.manifest.provenance
+    if provenance is not None and provenance.samples_root not in (None, samples_root(bundle.samples)):
+        raise BundleRefused("manifest/provenance/samples_root: it is not the root of the bundle's samples.")
 
 
 def _check_scores(bundle: ResultBundle, run: RunSpec) -> None:

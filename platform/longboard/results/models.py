@@ -35,6 +35,56 @@ class Bundle(models.Model):
         return f"bundle {self.digest[:12]} ({self.state})"
 
 
+class UploadChunk(models.Model):
+    """A piece of a bundle under way. Gone once the bundle is whole."""
+
+    attempt = models.ForeignKey("submissions.Attempt", on_delete=models.CASCADE, related_name="chunks")
+    offset = models.PositiveIntegerField(help_text="bytes before it")
+    content = models.BinaryField()
+    sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["offset"]
+        constraints = [models.UniqueConstraint(fields=["attempt", "offset"], name="one_chunk_per_offset")]
+
+    def __str__(self) -> str:
+        return f"{self.offset}: {self.sha256[:12]}"
+
+
+class ChainHead(models.Model):
+    """One row: the end of the receipts' chain. Its lock puts receipts in a row."""
+
+    number = models.PositiveBigIntegerField(default=0)
+    digest = models.CharField(max_length=64, default="0" * 64)
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.digest[:12]}"
+
+
+class Receipt(models.Model):
+    """One link of the public log: what the site says happened, signed, with the digest of the link before it.
+
+    `body` is canonical JSON, kept byte for byte: its digest is the link, its signature is the site's.
+    """
+
+    number = models.PositiveBigIntegerField(unique=True)
+    kind = models.CharField(max_length=10)
+    body = models.TextField()
+    digest = models.CharField(max_length=64, unique=True)
+    previous = models.CharField(max_length=64, unique=True, help_text="digest of the link before: no fork")
+    public_key = models.CharField(max_length=64)
+    signature = models.CharField(max_length=128)
+    bundle = models.ForeignKey(Bundle, null=True, on_delete=models.PROTECT, related_name="receipts")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["number"]
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.kind}"
+
+
 class Measurement(models.Model):
     """One number of an accepted bundle, with interval, n and unit. Immutable."""
 

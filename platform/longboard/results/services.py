@@ -12,14 +12,19 @@ from pydantic import ValidationError
 
 from longboard.boards.summaries import update_summaries
 from longboard.errors import BadRequest, Conflict, NotAllowed
-from longboard.fleet.models import Node
-from longboard.fleet.services import is_signed_by
+from longboard.fleet.models import Hardware, Node
+from longboard.fleet.signatures import is_signed_by
+from longboard.results.agreement import lift_reproduced
+from longboard.results.chain import append_receipt
 from longboard.results.checks import BundleRefused, check_bundle
-from longboard.results.models import Bundle, Measurement, Sample, Trust
+from longboard.results.models import Bundle, Measurement, Sample, Trust, UploadChunk
+from longboard.results.roofline import Roof
 from longboard.submissions.lease import lease_time, lock_attempt
 from longboard.submissions.models import Attempt, Run
+from longboard.submissions.quota import record_spend
 from longboard.submissions.specs import spec_of
-from longboard_tasks.contract import HardwareReport, ResultBundle, SignedBundle, sha256
+from longboard.submissions.transitions import move, resting_state
+from longboard_tasks.contract import HardwareReport, ResultBundle, SignedBundle, canonical_json, sha256
 
 log = logging.getLogger(__name__)
 
@@ -83,15 +88,26 @@ def _store(
         received_at=now,
     )
     if is_live:
-        run.state = Run.State.UPLOADED
-        run.save(update_fields=["state"])
+        move(run, Run.State.UPLOADED)
         attempt.lease_until = now + lease_time()
         attempt.save(update_fields=["lease_until"])
+    UploadChunk.objects.filter(attempt=attempt).delete()
+    append_receipt("received", _receipt_facts(run, bundle) | {"late": not is_live}, now=now, bundle=bundle)
     # The rows that were saved, so that the caller sees the state just written.
     attempt.run = run
     bundle.attempt = attempt
     log.info("bundle stored", extra={"run": run.pk, "node": node.name, "digest": digest[:12], "state": bundle.state})
     return bundle
+
+
+def _receipt_facts(run: Run, bundle: Bundle) -> dict:
+    return {
+        "run": str(run.pk),
+        "attempt": str(bundle.attempt_id),
+        "node": str(bundle.node_id),
+        "node_key": bundle.public_key,
+        "bundle_sha256": bundle.digest,
+    }
 
 
 @transaction.atomic
@@ -110,29 +126,48 @@ def settle(*, bundle: Bundle, now: datetime) -> Bundle:
         return bundle
     attempt = bundle.attempt
     parsed = ResultBundle.model_validate_json(gzip.decompress(bytes(bundle.payload_gz)))
+    attempt.closed_at = now
     try:
         check_bundle(
             bundle=parsed,
             run=spec_of(run),
             definition=run.suite.definition,
             hardware=HardwareReport.model_validate(bundle.node.report),
+            roof=Roof.of(run.pool.hardware, parameters=run.system.model.parameters),
         )
     except BundleRefused as refusal:
         bundle.state, bundle.reason = Bundle.State.REJECTED, str(refusal)
-        run.state, run.failure_class, run.failure_message = Run.State.REJECTED, "node_error", str(refusal)
         attempt.closed_as, attempt.failure_message = Attempt.ClosedAs.REJECTED, str(refusal)
+        rest = resting_state(run, Run.State.REJECTED)
+        told = ("", "") if rest == Run.State.ACCEPTED else ("node_error", str(refusal))
+        move(run, rest, finished_at=now, held_gpu_s=0, failure_class=told[0], failure_message=told[1])
+        rows: list[dict] = []
         log.warning("bundle rejected", extra={"run": run.pk, "node": bundle.node.name, "reason": str(refusal)})
     else:
         bundle.state = Bundle.State.ACCEPTED
-        run.state, run.failure_class, run.failure_message = Run.State.ACCEPTED, "", ""
         attempt.closed_as = Attempt.ClosedAs.DONE
+        move(run, Run.State.ACCEPTED, finished_at=now, held_gpu_s=0, failure_class="", failure_message="")
         _write_rows(run=run, bundle=bundle, parsed=parsed, now=now)
+        rows = [measurement.model_dump(mode="json") for measurement in parsed.measurements]
+        also = lift_reproduced(bundle=bundle)
+        # All at once and in one order, or two Runs that lift each other would wait for each other.
+        sheets = {run.pool.hardware_id, *(other.pool.hardware_id for other in also)}
+        list(Hardware.objects.select_for_update().filter(pk__in=sheets).order_by("pk"))
         update_summaries(run=run, now=now)
+        for other in also:  # its row was lifted, too
+            update_summaries(run=other, now=now)
         log.info("run accepted", extra={"run": run.pk, "node": bundle.node.name})
-    attempt.closed_at = run.finished_at = now
     bundle.save(update_fields=["state", "reason"])
     attempt.save(update_fields=["closed_as", "closed_at", "failure_message"])
-    run.save(update_fields=["state", "failure_class", "failure_message", "finished_at"])
+    failure = "rejected" if bundle.state == Bundle.State.REJECTED else ""
+    record_spend(run=run, attempt=attempt, failure_class=failure, now=now)
+    append_receipt(
+        str(bundle.state),
+        _receipt_facts(run, bundle)
+        | {"reason": bundle.reason, "rows": len(rows), "rows_sha256": sha256(canonical_json({"rows": rows}))},
+        now=now,
+        bundle=bundle,
+    )
     return bundle
 
 
@@ -150,6 +185,8 @@ def _write_rows(*, run: Run, bundle: Bundle, parsed: ResultBundle, now: datetime
         )
         for measurement in parsed.measurements
     )
+    if run.sample_rows.exists():
+        return  # of an earlier round of the same Run: the repeat's own samples are in its bundle
     Sample.objects.bulk_create((Sample(run=run, **sample.model_dump()) for sample in parsed.samples), batch_size=1_000)
 
 

@@ -1,4 +1,4 @@
-"""What nodes change: claim, start, beat, fail. Each function is one row-locked transition of a Run.
+"""What nodes change: claim, start, beat, fail. Each is one transition of a Run, made under its row's lock.
 
     queued -> leased -> running -> (bundle: results.services)      failed <- leased, running
 
@@ -9,6 +9,7 @@ first one raises Gone (410), and the node kills its evaluator.
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -20,12 +21,16 @@ from longboard.errors import Conflict, Gone, NotFound
 from longboard.fleet.models import Node
 from longboard.submissions.dispatch import hint_after_commit
 from longboard.submissions.models import Attempt, Run
+from longboard.submissions.picking import pick
+from longboard.submissions.quota import record_spend
+from longboard.submissions.transitions import move, resting_state
 from longboard_tasks.contract import FailureClass, Progress
 
 log = logging.getLogger(__name__)
 
 LOG_HEAD_CHARS = 16_000
-LOG_TAIL_CHARS = 48_000  # about 200 lines and more
+LOG_TAIL_CHARS = 120_000
+LOG_LINE_CHARS = 590  # so that the tail holds the last 200 lines whatever is printed
 
 # Failures of the machine, not of the request: another node may do better.
 RETRIED = frozenset({"node_error", "lost", "disk_full"})
@@ -43,12 +48,14 @@ def lease_time() -> timedelta:
 
 
 @transaction.atomic
-def claim(*, node: Node, now: datetime, hint: UUID | None = None) -> Attempt | None:
+def claim(
+    *, node: Node, now: datetime, hint: UUID | None = None, free_memory_bytes: int | None = None
+) -> Attempt | None:
     """Give one queued Run of the node's pool to it: queued -> leased. None when there is nothing to do.
 
-    The hinted Run is tried first, then the next in the queue: a repeated or forged hint changes nothing. Of nodes that
-    ask at once each gets another Run (locked rows are skipped). A node whose claim was answered but never started gets
-    the same Attempt back, so a lost reply costs nothing.
+    The hinted Run is tried first, then the next in the pool's order (`picking`): a repeated or forged hint changes
+    nothing. Of nodes that ask at once each gets another Run (locked rows are skipped). A node whose claim was answered but
+    never started gets the same Attempt back, so a lost reply costs nothing.
     """
     if node.state != Node.State.ACTIVE:
         return None
@@ -59,25 +66,41 @@ def claim(*, node: Node, now: datetime, hint: UUID | None = None) -> Attempt | N
     )
     if unstarted is not None:
         return unstarted
-    queue = Run.objects.select_for_update(skip_locked=True).filter(pool_id=node.pool_id, state=Run.State.QUEUED)
-    run = queue.filter(pk=hint).first() if hint else None
-    run = run or queue.order_by("-priority", "queued_at", "context_length", "pk").first()
-    if run is None:
-        return None
-    run.state = Run.State.LEASED
-    run.fence += 1
-    run.done = run.total = run.tokens = 0
-    run.eta_s, run.progress_note = None, ""
-    run.save(update_fields=["state", "fence", "done", "total", "tokens", "eta_s", "progress_note"])
+    run = pick(node=node, now=now, free_memory_bytes=free_memory_bytes, hint=hint)
+    return None if run is None else _lease(run, node, now, lease_time())
+
+
+def _lease(run: Run, node: Node, now: datetime, length: timedelta, *, is_offline: bool = False) -> Attempt:
+    move(run, Run.State.LEASED, fence=run.fence + 1, done=0, total=0, tokens=0, eta_s=None, progress_note="")
     attempt = Attempt.objects.create(
         run=run,
         node=node,
         number=run.attempts.count() + 1,
         fence=run.fence,
         leased_at=now,
-        lease_until=now + lease_time(),
+        lease_until=now + length,
+        is_offline=is_offline,
     )
     log.info("run leased", extra={"run": run.pk, "node": node.name, "attempt": attempt.number})
+    return attempt
+
+
+@transaction.atomic
+def export(*, node: Node, run_id: UUID | None, now: datetime) -> Attempt | None:
+    """Leases and starts a Run for a machine with no way out: `run_id`, or the next one. None when there is nothing.
+
+    The lease is as long as OFFLINE_LEASE_S, because such a machine cannot beat; its GPU time is not charged, because only
+    the machine itself could say how long it took.
+    """
+    if node.state != Node.State.ACTIVE:
+        return None
+    run = pick(node=node, now=now, free_memory_bytes=None, hint=run_id)
+    if run is None or (run_id is not None and run.pk != run_id):
+        return None
+    attempt = _lease(run, node, now, timedelta(seconds=settings.OFFLINE_LEASE_S), is_offline=True)
+    move(run, Run.State.RUNNING, started_at=now, progress_note="exported to a machine with no way out")
+    attempt.started_at = now
+    attempt.save(update_fields=["started_at"])
     return attempt
 
 
@@ -109,9 +132,7 @@ def start(*, attempt_id: UUID, node: Node, fence: int, now: datetime) -> Attempt
         return attempt
     attempt.lease_until = now + lease_time()
     if run.state == Run.State.LEASED:
-        run.state = Run.State.RUNNING
-        run.started_at = now
-        run.save(update_fields=["state", "started_at"])
+        move(run, Run.State.RUNNING, started_at=now)
         attempt.started_at = now
         log.info("run started", extra={"run": run.pk, "node": node.name})
     attempt.save(update_fields=["lease_until", "started_at"])
@@ -125,7 +146,8 @@ def beat(
     """Renews the lease and brings progress and log lines; brings back cancel and drain."""
     run, attempt = lock_attempt(attempt_id=attempt_id, node=node, fence=fence)
     _check_open(run, attempt)
-    attempt.lease_until = now + lease_time()
+    if not attempt.is_offline:
+        attempt.lease_until = now + lease_time()
     append_log(attempt, log_text)
     attempt.save(update_fields=["lease_until", "log_head", "log_tail", "log_skipped_bytes"])
     if progress is not None:
@@ -135,6 +157,19 @@ def beat(
     state = Node.objects.values_list("state", flat=True).get(pk=node.pk)
     return BeatReply(
         lease_until=attempt.lease_until, cancel=attempt.cancel_requested, drain=state == Node.State.DRAINING
+    )
+
+
+def orders(*, attempt_id: UUID, node: Node, fence: int) -> BeatReply:
+    """What a node is to know between two beats: cancel, drain, or Gone. Reads only, so it may be asked often."""
+    attempt = Attempt.objects.select_related("run").filter(pk=attempt_id, node=node).first()
+    if attempt is None:
+        raise NotFound(f"This node has no attempt {attempt_id}.")
+    if attempt.fence != fence:
+        raise Conflict(f"Attempt {attempt_id} has fence {attempt.fence}, the call says {fence}.")
+    _check_open(attempt.run, attempt)
+    return BeatReply(
+        lease_until=attempt.lease_until, cancel=attempt.cancel_requested, drain=node.state == Node.State.DRAINING
     )
 
 
@@ -154,35 +189,56 @@ def fail(
 
 
 def close(*, run: Run, attempt: Attempt, closed_as: str, failure: tuple[str, str], now: datetime) -> None:
-    """Ends a locked Attempt that brought no result, and says where its Run goes: queued, failed or cancelled."""
+    """Ends a locked Attempt that brought no result, and says where its Run goes: queued, failed or cancelled.
+
+    A Run that an earlier round gave a result goes back to accepted: the result stands, and the Attempt tells the rest.
+    """
     attempt.closed_at, attempt.closed_as = now, closed_as
     attempt.failure_class, attempt.failure_message = failure
     attempt.save()
+    record_spend(run=run, attempt=attempt, failure_class=failure[0], now=now)
     tries = run.attempts.count() - run.retries_from
+    told = {"failure_class": failure[0], "failure_message": failure[1]}
     if closed_as == Attempt.ClosedAs.CANCELLED or (attempt.cancel_requested and closed_as == Attempt.ClosedAs.LOST):
-        run.state, run.finished_at = Run.State.CANCELLED, now
+        end(run, Run.State.CANCELLED, now=now, **told)
     elif failure[0] in RETRIED and tries < settings.MAX_ATTEMPTS:
-        run.state, run.queued_at = Run.State.QUEUED, now
+        move(run, Run.State.QUEUED, queued_at=now, **told)
+        hint_after_commit([run], now=now)
     else:
-        run.state, run.finished_at = Run.State.FAILED, now
-    run.failure_class, run.failure_message = failure
-    run.save(update_fields=["state", "queued_at", "finished_at", "failure_class", "failure_message"])
+        end(run, Run.State.FAILED, now=now, **told)
     log.info(
         "attempt closed", extra={"run": run.pk, "attempt": attempt.number, "as": closed_as, "run_state": run.state}
     )
-    if run.state == Run.State.QUEUED:
-        hint_after_commit([run], now=now)
+
+
+def end(run: Run, state: str, *, now: datetime, failure_class: str, failure_message: str) -> None:
+    """An open Run ends without a new result."""
+    rest = resting_state(run, state)
+    if rest == Run.State.ACCEPTED:
+        failure_class = failure_message = ""
+    move(run, rest, finished_at=now, failure_class=failure_class, failure_message=failure_message, held_gpu_s=0)
 
 
 def append_log(attempt: Attempt, text: str) -> None:
-    """Keeps the head and the tail of what came, and counts what fell out between them."""
+    """Keeps the head and the tail of what came, and counts what fell out between them and out of over-long lines."""
     text = text.replace("\x00", "\ufffd")  # PostgreSQL's text cannot hold NUL
     room = LOG_HEAD_CHARS - len(attempt.log_head)
     if room > 0:
         attempt.log_head += text[:room]
         text = text[room:]
     tail = attempt.log_tail + text
-    if len(tail) > LOG_TAIL_CHARS:
-        attempt.log_skipped_bytes += len(tail[:-LOG_TAIL_CHARS].encode())
-        tail = tail[-LOG_TAIL_CHARS:]
-    attempt.log_tail = tail
+    short = _LONG_LINE.sub(_shorten, tail)
+    attempt.log_skipped_bytes += max(0, len(tail.encode()) - len(short.encode()))
+    if len(short) > LOG_TAIL_CHARS:
+        attempt.log_skipped_bytes += len(short[:-LOG_TAIL_CHARS].encode())
+        short = short[-LOG_TAIL_CHARS:]
+    attempt.log_tail = short
+
+
+_LONG_LINE = re.compile(rf"[^\n]{{{LOG_LINE_CHARS + 1},}}")
+_CUT = " [...] "
+
+
+def _shorten(line: re.Match[str]) -> str:
+    half = (LOG_LINE_CHARS - len(_CUT)) // 2
+    return line[0][:half] + _CUT + line[0][-half:]

@@ -54,6 +54,9 @@ class Run(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     submission = models.ForeignKey(Submission, on_delete=models.CASCADE, related_name="runs")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="runs", help_text="the submission's author"
+    )
     system = models.ForeignKey("registry.System", on_delete=models.PROTECT, related_name="runs")
     suite = models.ForeignKey("registry.Suite", on_delete=models.PROTECT, related_name="runs")
     tasks = models.JSONField(help_text="names of the suite's tasks")
@@ -66,6 +69,9 @@ class Run(models.Model):
     fence = models.PositiveIntegerField(
         default=0, help_text="rises with every lease; calls with an older one are refused"
     )
+    round = models.PositiveSmallIntegerField(default=1, help_text="rises when a person asks for the run again")
+    memory_bytes = models.BigIntegerField(default=0, help_text="least memory of a node that can run it; 0: not known")
+    held_gpu_s = models.FloatField(default=0, help_text="set aside of its owner's quota until it ends")
     retries_from = models.PositiveSmallIntegerField(
         default=0, help_text="attempts before the last re-run; not counted again"
     )
@@ -85,7 +91,11 @@ class Run(models.Model):
     class Meta:
         ordering = ["created_at", "pk"]
         indexes = [
-            models.Index(fields=["pool", "-priority", "queued_at"], condition=Q(state="queued"), name="run_queue"),
+            models.Index(
+                fields=["pool", "owner", "-priority", "queued_at"],
+                condition=Q(state="queued"),
+                name="run_queue_by_owner",
+            ),
             models.Index(fields=["state", "hinted_at"], name="run_state"),
             # What a board shows of Runs without a number, and whether that has changed.
             models.Index(fields=["suite", "context_length"], condition=~Q(state="accepted"), name="run_without_number"),
@@ -128,6 +138,7 @@ class Attempt(models.Model):
     log_tail = models.TextField(blank=True)
     log_skipped_bytes = models.BigIntegerField(default=0)
     cancel_requested = models.BooleanField(default=False)
+    is_offline = models.BooleanField(default=False, help_text="exported to a machine with no way out: it cannot beat")
 
     class Meta:
         ordering = ["number"]
@@ -138,3 +149,20 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.number} of run {self.run_id}"
+
+
+class GpuSpend(models.Model):
+    """What one closed Attempt cost its Run's owner, in seconds of a node. Refunded where the work was not their fault."""
+
+    attempt = models.OneToOneField(Attempt, on_delete=models.CASCADE, related_name="spend")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="gpu_spends")
+    gpu_s = models.FloatField()
+    refunded_for = models.CharField(max_length=20, blank=True, help_text="why it is not counted; empty: counted")
+    closed_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-closed_at", "-pk"]
+        indexes = [models.Index(fields=["user", "closed_at"], name="spend_by_user")]
+
+    def __str__(self) -> str:
+        return f"{self.gpu_s:.0f} s{' refunded' if self.refunded_for else ''}"

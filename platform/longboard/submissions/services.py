@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
 from longboard.accounts.models import User
-from longboard.errors import BadRequest, Conflict, NotAllowed, NotFound
+from longboard.errors import BadRequest, Conflict, IllegalTransition, NotAllowed, NotFound
 from longboard.fleet.models import Pool
 from longboard.registry.models import Model, Suite
 from longboard.registry.services import find_model, system_for
+from longboard.submissions import lease
 from longboard.submissions.dispatch import hint_after_commit
 from longboard.submissions.models import Attempt, Run, Submission
+from longboard.submissions.quota import LEAST_HOLD_S, check_quota
 from longboard.submissions.requests import MAX_RUNS, SubmissionRequest
+from longboard.submissions.transitions import move
 from longboard_tasks.contract import MethodRef, Runtime, canonical_json, sha256
 
 log = logging.getLogger(__name__)
@@ -71,6 +76,10 @@ def _create(author: User, request: SubmissionRequest, digest: str, now: datetime
         method=MethodRef(name=request.method, budget=request.budget),
         runtime=Runtime(dtype=request.dtype),
     )
+    wanted = [(length, suite, pool) for length in lengths for suite in suites for pool in pools]
+    # Whoever runs on a pool of their own uses nobody else's time.
+    held_s = {pool.pk: 0.0 if pool.owner_id == author.pk else LEAST_HOLD_S for pool in pools}
+    check_quota(user=author, wanted_s=sum(held_s[pool.pk] for _, _, pool in wanted), now=now)
     submission = Submission.objects.create(
         author=author,
         system=system,
@@ -82,6 +91,8 @@ def _create(author: User, request: SubmissionRequest, digest: str, now: datetime
     runs = Run.objects.bulk_create(
         Run(
             submission=submission,
+            owner=author,
+            held_gpu_s=held_s[pool.pk],
             system=system,
             suite=suite,
             tasks=[name for name, least in tasks[suite.name].items() if least <= length],
@@ -93,9 +104,7 @@ def _create(author: User, request: SubmissionRequest, digest: str, now: datetime
             queued_at=now,
         )
         # Short contexts first: the first numbers show soon.
-        for length in lengths
-        for suite in suites
-        for pool in pools
+        for length, suite, pool in wanted
     )
     hint_after_commit(runs, now=now)
     return submission
@@ -168,41 +177,64 @@ def _check_may_steer(run: Run, actor: User) -> None:
 
 @transaction.atomic
 def cancel_run(*, run: Run, actor: User, now: datetime) -> Run:
-    """A queued Run ends at once. A held one is asked to stop with its node's next beat. A final one stays as it is."""
+    """A queued Run ends at once. A held one is asked to stop, which its node hears within ten seconds; one that was
+    exported ends at once, because its node cannot hear. A final one stays as it is."""
     run = Run.objects.select_for_update(of=("self",)).select_related("submission").get(pk=run.pk)
     _check_may_steer(run, actor)
+    attempt = run.attempts.filter(closed_as=Attempt.ClosedAs.OPEN).first()
     if run.state == Run.State.QUEUED:
-        run.state = Run.State.CANCELLED
-        run.failure_class, run.failure_message = "cancelled", f"Cancelled by {actor.username} before it started."
-        run.finished_at = now
-        run.save(update_fields=["state", "failure_class", "failure_message", "finished_at"])
-    elif run.state in Run.HELD:
-        run.attempts.filter(closed_as=Attempt.ClosedAs.OPEN).update(cancel_requested=True)
+        told = f"Cancelled by {actor.username} before it started."
+        lease.end(run, Run.State.CANCELLED, now=now, failure_class="cancelled", failure_message=told)
+    elif attempt is not None and attempt.is_offline and run.state != Run.State.UPLOADED:
+        told = f"Cancelled by {actor.username} while it was exported."
+        lease.close(
+            run=run, attempt=attempt, closed_as=Attempt.ClosedAs.CANCELLED, failure=("cancelled", told), now=now
+        )
+    elif attempt is not None:
+        attempt.cancel_requested = True
+        attempt.save(update_fields=["cancel_requested"])
     log.info("cancel asked", extra={"run": run.pk, "state": run.state})
     return run
 
 
+def cancel_many(*, run_ids: Sequence[UUID], actor: User, now: datetime) -> list[Run]:
+    """Cancels each Run that has not ended; all of them must be the actor's to cancel, or none is touched.
+
+    Raises NotFound for an id that is no Run and NotAllowed for a Run of somebody else. One transaction a Run, so that
+    hundreds of them lock no node out.
+    """
+    rows = {run.pk: run for run in Run.objects.filter(pk__in=run_ids).select_related("submission")}
+    for run_id in run_ids:
+        if run_id not in rows:
+            raise NotFound(f"There is no run {run_id}.", field="runs")
+        _check_may_steer(rows[run_id], actor)
+    return [cancel_run(run=rows[run_id], actor=actor, now=now) for run_id in dict.fromkeys(run_ids)]
+
+
 @transaction.atomic
 def rerun(*, run: Run, actor: User, now: datetime) -> Run:
-    """Queues a Run again that failed, was cancelled or rejected: a new Attempt, the old ones stay. Else Conflict."""
+    """Queues an ended Run again: a new round with new Attempts, and the old ones stay. Else IllegalTransition.
+
+    A result that it already has stays, too: the repeat adds one, and where a node of another owner brings it, both are
+    compared (results.agreement).
+    """
     run = Run.objects.select_for_update(of=("self",)).select_related("submission", "pool").get(pk=run.pk)
     _check_may_steer(run, actor)
-    if run.state not in (Run.State.FAILED, Run.State.CANCELLED, Run.State.REJECTED):
-        raise Conflict(f"Run {run.pk} is {run.state}: only a failed, cancelled or rejected run can be repeated.")
-    run.state = Run.State.QUEUED
-    run.failure_class = run.failure_message = ""
-    run.queued_at, run.finished_at, run.started_at = now, None, None
-    run.retries_from = run.attempts.count()
-    run.save(
-        update_fields=[
-            "state",
-            "failure_class",
-            "failure_message",
-            "queued_at",
-            "finished_at",
-            "started_at",
-            "retries_from",
-        ]
+    if not run.is_final:
+        raise IllegalTransition(f"Run {run.pk} is {run.state}: only a run that has ended can be repeated.")
+    held_s = 0.0 if run.pool.owner_id == run.owner_id else LEAST_HOLD_S
+    check_quota(user=run.submission.author, wanted_s=held_s, now=now)
+    move(
+        run,
+        Run.State.QUEUED,
+        round=run.round + 1,
+        retries_from=run.attempts.count(),
+        held_gpu_s=held_s,
+        failure_class="",
+        failure_message="",
+        queued_at=now,
+        started_at=None,
+        finished_at=None,
     )
     hint_after_commit([run], now=now)
     return run

@@ -1,4 +1,4 @@
-"""What repairs everything that events missed: leases that ran out, hints that a broker lost, bundles left unchecked."""
+"""What repairs everything that events missed: leases that ran out, lost hints, bundles left unchecked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
+from longboard.fleet.models import Node
 from longboard.submissions.dispatch import hint_after_commit
 from longboard.submissions.lease import close
 from longboard.submissions.models import Attempt, Run
@@ -34,17 +35,26 @@ def sweep(*, now: datetime) -> Swept:
 
 
 def _expire_leases(now: datetime) -> int:
-    overdue = Attempt.objects.filter(closed_as=Attempt.ClosedAs.OPEN, lease_until__lte=now).exclude(
+    over = Q(lease_until__lte=now) | Q(node__state=Node.State.REVOKED)
+    overdue = Attempt.objects.filter(over, closed_as=Attempt.ClosedAs.OPEN).exclude(
         run__state=Run.State.UPLOADED  # its bundle is here: the check will close it
     )
     expired = 0
-    for pk, run_id in overdue.values_list("pk", "run_id")[:BATCH]:
+    for pk, run_id in overdue.order_by("lease_until").values_list("pk", "run_id")[:BATCH]:
         with transaction.atomic():
             run = Run.objects.select_for_update(of=("self",)).select_related("pool").get(pk=run_id)
             attempt = Attempt.objects.select_for_update(of=("self",)).select_related("node").get(pk=pk)
-            if attempt.closed_as != Attempt.ClosedAs.OPEN or attempt.lease_until > now:
+            is_revoked = attempt.node.state == Node.State.REVOKED
+            if attempt.closed_as != Attempt.ClosedAs.OPEN or not (is_revoked or attempt.lease_until <= now):
                 continue  # it beat, or was closed, since we looked
-            message = f'Node "{attempt.node.name}" was not heard from for {settings.LEASE_S:g} s.'
+            held_s = (
+                (attempt.lease_until - attempt.leased_at).total_seconds() if attempt.is_offline else settings.LEASE_S
+            )
+            message = (
+                f'Node "{attempt.node.name}" was revoked.'
+                if is_revoked
+                else f'Node "{attempt.node.name}" was not heard from for {held_s:g} s.'
+            )
             close(run=run, attempt=attempt, closed_as=Attempt.ClosedAs.LOST, failure=("lost", message), now=now)
             expired += 1
     return expired
