@@ -1,32 +1,27 @@
-"""The rows of a board: one System each, ranked, filtered, sorted, with a typed reason where there is no number.
-
-Pure functions from the numbers that `queries` has read.
-"""
+"""The rows of a board: one System each, with finished words, and a typed reason where there is no number."""
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from uuid import UUID
 
 from django.urls import reverse
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
 
-from longboard.boards import figures, fronts
-from longboard.boards.board_view import BoardView
-from longboard.boards.figures import FrontPoint, Mark, mark_of
+from longboard.boards import figures
+from longboard.boards.columns import TRUSTS
+from longboard.boards.figures import Mark, mark_of
+from longboard.boards.selection import Selection
+from longboard.boards.sources import Number
+from longboard.boards.systems import Catalogue, SystemFacts
 from longboard.quantities import Quantity, length_label, quantity
-from longboard.registry.models import System
-from longboard.results.models import Trust
 from longboard.submissions.models import Run
 from longboard.submissions.queries import FAILURE_WORDS
 from longboard_tasks.catalogue import MetricInfo
-
-FEW_POINTS = 60  # up to here a front that is worked out on the spot gets all its draws
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +38,13 @@ class Row:
     """A System at the board's context length on its hardware."""
 
     system_id: int
+    slug: str
     label: str
     short: str  # enough to tell it from the others of this board
     url: str
     model: str
     family: str
+    method: str
     mark: Mark
     gain: Quantity | None
     cost: Quantity | None
@@ -55,11 +52,11 @@ class Row:
     cost_missing: Missing | None
     trust: str
     run_url: str
-    rank: str = ""  # "1", "2–4": a range where intervals overlap
-    rank_best: int = 0
-    rank_worst: int = 0
-    on_front: bool = False
-    probability: float | None = None
+    rank: str  # "1", "2–4": a range where it is not sure
+    rank_best: int
+    rank_worst: int
+    on_front: bool
+    probability: float | None
 
     @property
     def probability_text(self) -> str:
@@ -71,32 +68,9 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class MatrixCell:
-    quantity: Quantity | None
-    missing: Missing | None
-    url: str
-    current: bool
-    heat: str  # a CSS class, 0 to 9 tenths
-
-
-@dataclass(frozen=True, slots=True)
 class MatrixRow:
     row: Row
-    cells: tuple[MatrixCell, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    system_id: int
-    length: int
-    quantity_args: tuple[float, float, float, int, str]
-    trust: str
-    run_id: UUID
-    updated_at: datetime
-
-    def as_quantity(self) -> Quantity:
-        value, low, high, n, unit = self.quantity_args
-        return quantity(value, low, high, n=n, unit=unit)
+    cells: SafeString  # the table's <td>s
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,43 +82,55 @@ class Stopped:
     failure_class: str
 
 
-# --- Rows ------------------------------------------------------------------------------------------------------------
+StoppedRuns = Mapping[tuple[int, int, int], Stopped]  # by (System, suite, context length)
 
 
-def short_names(systems: Iterable[System]) -> dict[int, str]:
-    """Model and method, and the runtime only where two Systems differ by nothing else."""
-    systems = list(systems)
-    short = {s.pk: s.label.rsplit(" (", 1)[0] for s in systems}
-    twice = {name for name, count in Counter(short.values()).items() if count > 1}
-    return {s.pk: s.label if short[s.pk] in twice else short[s.pk] for s in systems}
-
-
-def row_of(
-    system: System,
-    short: str,
-    gain: Number | None,
-    cost: Number | None,
-    stopped: Mapping[tuple[int, int, int], Stopped],
-    suite_ids: tuple[int, int],
+def rows_of(
+    page: Selection,
+    known: Catalogue,
+    shorts: Mapping[int, str],
+    *,
+    metric: MetricInfo,
+    cost: MetricInfo,
     length: int,
-) -> Row:
-    def why(suite_id: int) -> Missing:
-        return missing(system, stopped.get((system.pk, suite_id, length)), length)
+    stopped: StoppedRuns,
+    suite_ids: tuple[int, int],
+    numbers: Mapping[tuple[int, int], Number],
+) -> Iterator[Row]:
+    has_gain, has_both = page.has_gain, page.has_both
+    for at, pk in enumerate(map(int, page.systems)):
+        facts = known[pk]
+        gain, spend = page.gains[at], page.costs[at]
+        best, worst = int(page.best[at]), int(page.worst[at])
+        number = numbers.get((pk, length))
+        has_cost = spend["value"] == spend["value"]
+        yield Row(
+            system_id=pk,
+            slug=facts.slug,
+            label=facts.label,
+            short=shorts.get(pk, facts.label),
+            url=model_url(facts.model_slug),
+            model=facts.model_slug,
+            family=facts.family,
+            method=facts.method,
+            mark=mark_of(pk),
+            gain=_quantity(gain, metric) if has_gain[at] else None,
+            cost=_quantity(spend, cost) if has_cost else None,
+            gain_missing=None if has_gain[at] else missing(facts, stopped.get((pk, suite_ids[0], length)), length),
+            cost_missing=None if has_cost else missing(facts, stopped.get((pk, suite_ids[1], length)), length),
+            trust=TRUSTS[int(gain["trust"])] if has_gain[at] else "",
+            run_url=run_url(number.run_id) if number else "",
+            rank=("" if not best else str(best) if best == worst else f"{best}–{worst}"),
+            rank_best=best,
+            rank_worst=worst,
+            on_front=bool(page.on_front[at]),
+            probability=float(page.probability[at]) if has_both[at] else None,
+        )
 
-    return Row(
-        system_id=system.pk,
-        label=system.label,
-        short=short,
-        url=reverse("model", args=[system.model.slug]),
-        model=system.model.slug,
-        family=system.model.family,
-        mark=mark_of(system.pk),
-        gain=gain.as_quantity() if gain else None,
-        cost=cost.as_quantity() if cost else None,
-        gain_missing=None if gain else why(suite_ids[0]),
-        cost_missing=None if cost else why(suite_ids[1]),
-        trust=gain.trust if gain else "",
-        run_url=run_url(gain.run_id) if gain else "",
+
+def _quantity(number: Any, metric: MetricInfo) -> Quantity:
+    return quantity(
+        float(number["value"]), float(number["low"]), float(number["high"]), n=int(number["n"]), unit=metric.unit
     )
 
 
@@ -158,8 +144,17 @@ def run_url(run_id: UUID) -> str:
     return _run_pattern().replace(str(UUID(int=0)), str(run_id))
 
 
-def missing(system: System, run: Stopped | None, length: int) -> Missing:
-    limit = system.model.max_positions
+@cache
+def _model_pattern() -> str:
+    return reverse("model", args=["0slug0"])
+
+
+def model_url(slug: str) -> str:
+    return _model_pattern().replace("0slug0", slug)
+
+
+def missing(facts: SystemFacts, run: Stopped | None, length: int) -> Missing:
+    limit = facts.max_positions
     if limit is not None and length > limit:
         return Missing("exceeds", f"exceeds position limit ({length_label(limit)})")
     if run is None or run.state == Run.State.CANCELLED:
@@ -174,104 +169,43 @@ def missing(system: System, run: Stopped | None, length: int) -> Missing:
     return Missing("failed", f"failed: {FAILURE_WORDS.get(run.failure_class, 'unknown reason')}", url)
 
 
-def filter_rows(view: BoardView, rows: Sequence[Row], families: Mapping[str, int]) -> tuple[BoardView, list[Row]]:
-    if view.family and view.family not in families:
-        view = view.with_notice(f'There is no family "{view.family[:40]}" here; showing all.', family="")
-    order = list(Trust.values)
-    needle, least = view.search.casefold(), order.index(view.trust)
-    shown = [
-        row
-        for row in rows
-        if (not view.family or row.family == view.family)
-        and (not row.trust or order.index(row.trust) >= least)
-        and (not needle or needle in f"{row.label} {row.model} {row.family}".casefold())
-    ]
-    return view, shown
-
-
-def rank(rows: Sequence[Row]) -> list[Row]:
-    """Rank ranges: first the number of Systems that are surely better, last all but those that are surely worse."""
-    measured = [row for row in rows if row.gain is not None]
-    lows = sorted(row.gain.low for row in measured if row.gain)
-    highs = sorted(row.gain.high for row in measured if row.gain)
-    ranked = []
-    for row in rows:
-        if row.gain is None:
-            ranked.append(row)
-            continue
-        best = 1 + len(lows) - bisect_right(lows, row.gain.high)
-        worst = len(highs) - bisect_left(highs, row.gain.low)
-        text = str(best) if best == worst else f"{best}–{worst}"
-        ranked.append(replace(row, rank=text, rank_best=best, rank_worst=worst))
-    return ranked
-
-
-def front_of(
-    numbers: Iterable[tuple[int, Quantity, Quantity]], cost_metric: MetricInfo
-) -> dict[Hashable, tuple[bool, float]]:
-    """System -> (on the front, probability), worked out here and now."""
-    sign = -1.0 if cost_metric.higher_is_better else 1.0
-    points = []
-    for system_id, gain, cost in numbers:
-        low, high = sorted((sign * cost.low, sign * cost.high))
-        axes = fronts.Axis(gain.number, gain.low, gain.high), fronts.Axis(sign * cost.number, low, high)
-        points.append(fronts.Point(system_id, *axes))
-    on = fronts.front([(p.key, p.gain.value, p.cost.value) for p in points])
-    chance = fronts.membership(points, draws=400 if len(points) <= FEW_POINTS else 100)
-    return {key: (key in on, probability) for key, probability in chance.items()}
-
-
-def sort_rows(rows: Sequence[Row], view: BoardView) -> list[Row]:
-    """By the chosen column; rows without its number come last, whatever the column."""
-    sign = -1.0 if view.cost_metric.higher_is_better else 1.0
-
-    def key(row: Row) -> tuple[Any, ...]:
-        gain = -row.gain.number if row.gain else 0.0
-        cost = sign * row.cost.number if row.cost else 0.0
-        if view.sort == "cost":
-            return (row.cost is None, cost, row.gain is None, gain, row.label)
-        if view.sort == "front":
-            return (
-                row.probability is None,
-                not row.on_front,
-                -(row.probability or 0.0),
-                row.gain is None,
-                gain,
-                row.label,
-            )
-        return (row.gain is None, gain, row.cost is None, cost, row.label)
-
-    return sorted(rows, key=key)
-
-
 def matrix_of(
     rows: Sequence[Row],
-    systems: Mapping[int, System],
-    gains: Mapping[tuple[int, int], Number],
-    stopped: Mapping[tuple[int, int, int], Stopped],
+    known: Catalogue,
+    numbers: Mapping[tuple[int, int], Number],
+    stopped: StoppedRuns,
     suite_id: int,
     lengths: Sequence[int],
     current: int,
 ) -> tuple[MatrixRow, ...]:
-    def cell(row: Row, length: int) -> MatrixCell:
-        number = gains.get((row.system_id, length))
+    """The page's Systems at every length. The cells are written here: as template nodes, 400 took half of the page's time."""
+
+    def cell(row: Row, length: int) -> str:
+        here = " here" if length == current else ""
+        number = numbers.get((row.system_id, length))
         if number is None:
-            why = missing(systems[row.system_id], stopped.get((row.system_id, suite_id, length)), length)
-            return MatrixCell(None, why, why.url, length == current, "")
-        heat = f"h{min(9, max(0, int(number.quantity_args[0] * 10)))}" if number.quantity_args[4] == "share" else ""
-        return MatrixCell(number.as_quantity(), None, run_url(number.run_id), length == current, heat)
+            why = missing(known[row.system_id], stopped.get((row.system_id, suite_id, length)), length)
+            return f'<td class="num{here}">{missing_html(why)}</td>'
+        return number_cell(number.as_quantity(), run_url(number.run_id), heat_of(number.value, number.unit) + here)
 
-    return tuple(MatrixRow(row, tuple(cell(row, length) for length in lengths)) for row in rows)
-
-
-def summarise(ranked: Sequence[Row], points: Sequence[FrontPoint], everyone: Sequence[Row]) -> str:
-    on = sum(p.on_front for p in points)
-    hidden = len(everyone) - len(ranked)
-    words = f"{_many(len(ranked), 'system')}, {on} on the front"
-    if without := len(ranked) - len(points):
-        words += f", {without} without both numbers"
-    return words + (f"; {hidden} hidden by the filters, and the front is that of the ones shown" if hidden else "")
+    return tuple(
+        MatrixRow(row, mark_safe("".join(cell(row, length) for length in lengths)))  # noqa: S308 (escaped below)
+        for row in rows
+    )
 
 
-def _many(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+def heat_of(value: float, unit: str) -> str:
+    return f" h{min(9, max(0, int(value * 10)))}" if unit == "share" else ""
+
+
+def number_cell(number: Quantity, url: str, classes: str) -> str:
+    """A cell of a length matrix: number, n and interval, linked to its run."""
+    return (
+        f'<td class="num{classes}"><a class="quiet" href="{escape(url)}"><b>{escape(number.value)}</b> '
+        f'<span class="n">n={number.n}</span> <span class="interval">{escape(number.interval)}</span></a></td>'
+    )
+
+
+def missing_html(why: Missing) -> str:
+    words = f'<a href="{escape(why.url)}">{escape(why.text)}</a>' if why.url else escape(why.text)
+    return f'<span class="missing {why.kind}">{words}</span>'

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from django.urls import reverse
 
+from longboard.boards.systems import SIZES
 from longboard.results.models import Trust
 from longboard_tasks.catalogue import COST_METRICS, METRICS, MetricInfo, SuiteInfo, TaskInfo
 
 SORTS = ("accuracy", "cost", "front")
+LENGTH_SORTS = ("area", "effective", "name")
 ROWS_PER_PAGE = 50
 
 
@@ -27,10 +30,15 @@ class BoardView:
     length: int = 0  # 0: the length that most Systems have; of equals the longest
     hardware: str = ""  # empty: the one with most numbers
     family: str = ""
+    method: str = ""
+    size: str = ""  # one of SIZES
     trust: str = Trust.MEASURED
     search: str = ""
     sort: str = SORTS[0]
     page: int = 1
+    threshold: str = "0.8"  # of the effective length, a share
+    order: str = LENGTH_SORTS[0]  # of the length matrix
+    as_of: str = ""  # ISO date or time; empty: now
     notices: tuple[str, ...] = ()
 
     @classmethod
@@ -53,6 +61,10 @@ class BoardView:
 
         task = find_task(suite, choice("task", tuple(t.name for t in suite.tasks), suite.tasks[0].name))
         metric = choice("metric", rankable_metrics(task), suite.headline_metric)
+        as_of, told = _moment(query.get("as_of", ""))
+        notices += told
+        threshold, told = _threshold(query.get("threshold", ""))
+        notices += told
         return cls(
             suite=label or suite.name,
             task="" if task is suite.tasks[0] else task.name,
@@ -61,10 +73,15 @@ class BoardView:
             length=whole("length", 0),
             hardware=query.get("hardware", "")[:80],
             family=query.get("family", "")[:60],
+            method=query.get("method", "")[:64],
+            size=choice("size", tuple(name for name, *_ in SIZES), ""),
             trust=choice("trust", tuple(Trust.values), Trust.MEASURED),
             search=query.get("search", "").replace("\x00", "").strip()[:80],
             sort=choice("sort", SORTS, SORTS[0]),
             page=whole("page", 1),
+            threshold=threshold,
+            order=choice("order", LENGTH_SORTS, LENGTH_SORTS[0]),
+            as_of=as_of,
             notices=tuple(notices),
         )
 
@@ -79,16 +96,57 @@ class BoardView:
         }
         return urlencode(sorted(given.items()))
 
-    def url(self, route: str = "board", **changes: Any) -> str:
+    def url(self, route: str = "board", *, args: tuple[str, ...] = (), **changes: Any) -> str:
         query = self.query(**changes)
-        return reverse(route, args=[self.suite]) + (f"?{query}" if query else "")
+        return reverse(route, args=[self.suite, *args]) + (f"?{query}" if query else "")
 
     @property
     def cost_metric(self) -> MetricInfo:
         return METRICS[self.cost]
 
+    @property
+    def moment(self) -> datetime | None:
+        """The end of the day or the time that `as_of` names."""
+        return parse_moment(self.as_of) if self.as_of else None
+
     def with_notice(self, sentence: str, **changes: Any) -> BoardView:
         return replace(self, notices=(*self.notices, sentence), **changes)
+
+
+def parse_moment(text: str) -> datetime | None:
+    """A date (its whole day counts) or an ISO time in UTC; None for anything else."""
+    try:
+        if len(text) == 10:
+            return datetime.fromisoformat(text).replace(tzinfo=UTC) + timedelta(days=1) - timedelta(microseconds=1)
+        parsed = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        return None
+    try:
+        return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    except OverflowError:
+        return None
+
+
+def _moment(text: str) -> tuple[str, list[str]]:
+    text = text.strip()[:40]
+    if not text:
+        return "", []
+    moment = parse_moment(text)
+    if moment is None or not 2000 <= moment.year <= 2200:
+        return "", [f'"{_cut(text)}" is not a date such as 2026-11-24; showing today.']
+    return text, []
+
+
+def _threshold(text: str) -> tuple[str, list[str]]:
+    if not text:
+        return "0.8", []
+    try:
+        value = float(text[:20])
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 1:
+        return "0.8", [f'"{_cut(text)}" is not a threshold: give a share above 0, at most 1; showing 0.8.']
+    return f"{value:.4g}", []
 
 
 def rankable_metrics(task: TaskInfo) -> tuple[str, ...]:

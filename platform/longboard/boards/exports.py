@@ -1,51 +1,137 @@
-"""A board as CSV and as a Plotly figure: the same rows that the page shows, with every digit."""
+"""Any table of the site as CSV, JSON or Parquet, and a board as a Plotly figure: what the page shows, with every digit."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
-from typing import Any
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+from django.http import FileResponse, Http404, HttpResponseBase, StreamingHttpResponse
 
 from longboard.boards.queries import Board, Row
 
-COLUMNS = (
-    "system", "model", "family", "suite", "task", "metric", "context_length", "hardware",
-    "value", "ci_low", "ci_high", "n", "trust", "rank_best", "rank_worst", "missing",
-    "cost_metric", "cost_value", "cost_ci_low", "cost_ci_high", "cost_n", "cost_missing",
-    "on_front", "front_probability",
-)  # fmt: skip
+PARQUET_ROWS = 10_000  # a row group: what is held in memory at once
 
 
-def csv_lines(board: Board) -> Iterator[str]:
-    """The whole view, one line at a time, the head first."""
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Named columns, rows one at a time, and what the table is of. Types are "text", "number" or "whole"."""
+
+    columns: Mapping[str, str]
+    rows: Iterable[Sequence[Any]]
+    about: Mapping[str, Any]
+
+
+def download(kind: str, table: Table, *, name: str) -> HttpResponseBase:
+    """The table as an attachment. Raises Http404 for a format that there is not."""
+    if kind == "csv":
+        return _attachment(StreamingHttpResponse(csv_lines(table), content_type="text/csv; charset=utf-8"), name, kind)
+    if kind == "json":
+        return _attachment(StreamingHttpResponse(json_parts(table), content_type="application/json"), name, kind)
+    if kind == "parquet":
+        file = FileResponse(parquet_file(table), content_type="application/vnd.apache.parquet")
+        return _attachment(file, name, kind)
+    raise Http404("Tables come as csv, json or parquet.")
+
+
+def _attachment(response: HttpResponseBase, name: str, kind: str) -> HttpResponseBase:
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}.{kind}"'
+    return response
+
+
+def csv_lines(table: Table) -> Iterator[str]:
+    """One line at a time, the head first."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    for fields in (COLUMNS, *(_fields(board, row) for row in board.ranked)):
-        writer.writerow([guarded(field) for field in fields])
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
+    writer.writerow(table.columns)
+    for row in table.rows:
+        writer.writerow([guarded("" if field is None else field) for field in row])
+        if buffer.tell() > 30_000:
+            yield buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+    yield buffer.getvalue()
+
+
+def json_parts(table: Table) -> Iterator[str]:
+    """{"about": {...}, "columns": [...], "rows": [{...}, ...]}, a row at a time."""
+    head = {"about": table.about, "columns": list(table.columns)}
+    yield json.dumps(head, ensure_ascii=False)[:-1] + ', "rows": ['
+    for at, row in enumerate(table.rows):
+        line = json.dumps(dict(zip(table.columns, row, strict=True)), ensure_ascii=False)
+        yield f"{',' if at else ''}\n{line}"
+    yield "\n]}\n"
+
+
+def parquet_file(table: Table) -> IO[bytes]:
+    """A temporary file, written row group by row group: a Parquet file's index stands at its end, so it cannot be streamed."""
+    import tempfile
+
+    import pyarrow as pa  # here: it takes 0.2 s and 40 MB, and few processes are ever asked for Parquet
+    import pyarrow.parquet as pq
+
+    types = {"text": pa.string(), "number": pa.float64(), "whole": pa.int64()}
+    schema = pa.schema([(name, types[kind]) for name, kind in table.columns.items()])
+    schema = schema.with_metadata({"longboard": json.dumps(dict(table.about))})
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (the response closes it)
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        rows: list[Sequence[Any]] = []
+
+        def flush() -> None:
+            arrays = [
+                pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), schema, strict=True)
+            ]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            rows.clear()
+
+        for row in table.rows:
+            rows.append(row)
+            if len(rows) == PARQUET_ROWS:
+                flush()
+        if rows:
+            flush()
+    file.seek(0)
+    return file
 
 
 def guarded(field: Any) -> Any:
     """Text that a spreadsheet would run as a formula gets an apostrophe in front; numbers stay numbers."""
-    if isinstance(field, str) and field.startswith(("=", "+", "-", "@", "\t", "\r")):
+    if isinstance(field, str) and field.lstrip("\ufeff \n").startswith(
+        ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+    ):
         return f"'{field}"
     return field
+
+
+BOARD_COLUMNS = {
+    "system": "text", "model": "text", "family": "text", "method": "text", "suite": "text", "task": "text", "metric": "text",
+    "context_length": "whole", "hardware": "text", "value": "number", "ci_low": "number", "ci_high": "number", "n": "whole",
+    "trust": "text", "rank_best": "whole", "rank_worst": "whole", "missing": "text", "cost_metric": "text",
+    "cost_value": "number", "cost_ci_low": "number", "cost_ci_high": "number", "cost_n": "whole", "cost_missing": "text",
+    "on_front": "whole", "front_probability": "number",
+}  # fmt: skip
+
+
+def board_table(board: Board) -> Table:
+    about = {"title": board.title, "permalink": board.permalink, "updated": board.updated}
+    return Table(BOARD_COLUMNS, (_fields(board, row) for row in board.every_row()), about)
 
 
 def _fields(board: Board, row: Row) -> tuple[Any, ...]:
     gain, cost = row.gain, row.cost
     return (
-        row.label, row.model, row.family, board.suite.label, board.task.name, board.metric.name, board.length, board.hardware,
-        *((gain.number, gain.low, gain.high, gain.n, row.trust, row.rank_best, row.rank_worst) if gain else [""] * 7),
-        row.gain_missing.text if row.gain_missing else "",
+        row.label, row.model, row.family, row.method, board.suite.label, board.task.name, board.metric.name, board.length,
+        board.hardware,
+        *((gain.number, gain.low, gain.high, gain.n, row.trust, row.rank_best, row.rank_worst) if gain else [None] * 7),
+        row.gain_missing.text if row.gain_missing else None,
         board.cost.name,
-        *((cost.number, cost.low, cost.high, cost.n) if cost else [""] * 4),
-        row.cost_missing.text if row.cost_missing else "",
-        "" if row.probability is None else int(row.on_front),
-        "" if row.probability is None else row.probability,
+        *((cost.number, cost.low, cost.high, cost.n) if cost else [None] * 4),
+        row.cost_missing.text if row.cost_missing else None,
+        None if row.probability is None else int(row.on_front),
+        row.probability,
     )  # fmt: skip
 
 

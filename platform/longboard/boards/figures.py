@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from longboard.boards.labels import Anchor, Box, place
 from longboard.quantities import Quantity, length_label
 from longboard_tasks.catalogue import MetricInfo
@@ -99,6 +101,12 @@ class Scale:
             low, high, at = math.log(low), math.log(high), math.log(at)
         return self.start + (self.end - self.start) * (at - low) / (high - low)
 
+    def many(self, values: np.ndarray) -> np.ndarray:
+        low, high, at = self.low, self.high, np.clip(values, self.low, self.high)
+        if self.log:
+            low, high, at = math.log(low), math.log(high), np.log(at)
+        return self.start + (self.end - self.start) * (at - low) / (high - low)
+
     def ticks(self, most: int) -> list[float]:
         return _log_ticks(self.low, self.high, most) if self.log else _linear_ticks(self.low, self.high, most)
 
@@ -121,9 +129,17 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def draw_front(
-    points: Sequence[FrontPoint], *, gain: MetricInfo, cost: MetricInfo, size: Size = WIDE
+    points: Sequence[FrontPoint],
+    *,
+    gain: MetricInfo,
+    cost: MetricInfo,
+    size: Size = WIDE,
+    rest: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, Any]:
-    """Accuracy against cost at one context length on one hardware. No points, no figure: an empty dict."""
+    """Accuracy against cost at one context length on one hardware. No points, no figure: an empty dict.
+
+    `rest`: (gains, costs) of Systems that are drawn as dots alone, one dot where many lie on one another.
+    """
     if not points:
         return {}
     frame = size.frame
@@ -151,8 +167,17 @@ def draw_front(
         "y_ticks": _y_ticks(y, frame),
         "steps": _path(steps),
         "area": _area(steps, frame),
-        **_drawn_points(spots, x, y, unit, steps, size),
+        **(drawn := _drawn_points(spots, x, y, unit, steps, size)),
+        "dots": drawn["dots"] + (_dots(*rest, x, y, unit) if rest is not None else ""),
     }
+
+
+def _dots(gains: np.ndarray, costs: np.ndarray, x: Scale, y: Scale, unit: float) -> str:
+    """One path for any number of points, thinned to a grid of 4 px: 10,000 of them would weigh 120 KB."""
+    if len(gains) == 0:
+        return ""
+    spots = np.unique(np.stack([np.round(x.many(costs / unit) / 4) * 4, np.round(y.many(gains) / 4) * 4], 1), axis=0)
+    return "".join(f"M{int(sx)} {int(sy)}h0" for sx, sy in spots)
 
 
 def _drawn_points(

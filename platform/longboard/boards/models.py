@@ -134,6 +134,7 @@ class FrontEntry(models.Model):
                 name="one_front_entry_per_key",
             )
         ]
+        indexes = [models.Index(fields=["hardware", "context_length", "cost_metric"], name="fronts_at_a_place")]
 
     def __str__(self) -> str:
         return f"{self.system_id} {'on' if self.on_front else 'off'} the front ({self.probability:.2f})"

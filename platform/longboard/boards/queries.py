@@ -1,44 +1,40 @@
 """Reads behind the boards. A board costs six SQL statements, however many Systems it shows:
 
-suites, where there are numbers, runs that gave none, numbers of both axes, the Systems, the stored front.
+suites and versions, where there are numbers, the numbers of both axes, the stored front, Runs that gave none, and the
+numbers at all lengths of the Systems on this page. The Systems themselves are held in the process (`systems`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db.models import Count, F, Func, IntegerField, Q, Subquery
+import numpy as np
+from django.db.models import OuterRef, Q, Subquery
 from django.urls import reverse
 from plotly import __version__ as plotly_version
 
 from longboard.boards import figures
-from longboard.boards.board_rows import (
-    MatrixRow,
-    Number,
-    Row,
-    Stopped,
-    filter_rows,
-    front_of,
-    matrix_of,
-    rank,
-    row_of,
-    short_names,
-    sort_rows,
-    summarise,
-)
+from longboard.boards.board_rows import MatrixRow, Row, Stopped, StoppedRuns, matrix_of, model_url, rows_of
 from longboard.boards.board_view import ROWS_PER_PAGE, SORTS, BoardView, find_task, rankable_metrics
 from longboard.boards.figures import FrontPoint
-from longboard.boards.models import Cell, FrontEntry
+from longboard.boards.models import Cell, Column
+from longboard.boards.selection import Selection, checked, part, select
+from longboard.boards.sources import Key, Live, Past, Place, Source
+from longboard.boards.systems import SIZES, Catalogue, catalogue, short_names, version_of, version_subqueries
 from longboard.boards.takeaway import takeaway
 from longboard.quantities import Quantity, length_label, quantity
-from longboard.registry.models import Suite, System
+from longboard.registry.models import Suite
 from longboard.registry.queries import suite_info
-from longboard.results.models import Bundle, Trust
+from longboard.results.models import Trust
 from longboard.submissions.models import Run
-from longboard_tasks.catalogue import COST_METRICS, COST_TASK, METRICS, MetricInfo, SuiteInfo, TaskInfo
+from longboard_tasks.catalogue import COST_METRICS, METRICS, MetricInfo, SuiteInfo, TaskInfo
+
+RUNS = 5_000  # without a number, at most, that one board looks at
+DRAWN = 60  # points of a chart with mark, link and whiskers; the other contenders are dots
+ALL_LENGTHS_UP_TO = 1_000  # Systems: up to here the reasons at every length are read at once
 
 # --- Which board -----------------------------------------------------------------------------------------------------
 
@@ -62,6 +58,7 @@ class Found:
     info: SuiteInfo
     efficiency_id: int  # 0: there is none
     suites: tuple[Choice, ...]
+    systems_version: str
     version: str
 
 
@@ -81,7 +78,9 @@ def find_board(name: str) -> Found | None:
             for s in rows
             if s.kind == "accuracy" and s.is_current
         ),
-        version=f"{wanted.last_cell}/{wanted.last_bundle}/{wanted.open_runs}/{wanted.stopped_runs}",
+        systems_version=version_of(wanted),
+        version="/".join(f"{s.last_column}/{s.last_queued}/{s.last_ended}" for s in (wanted, efficiency or wanted))
+        + f"/{version_of(wanted)}",
     )
 
 
@@ -92,16 +91,15 @@ def first_board() -> Found | None:
 
 
 def _suites() -> Any:
-    def count(*states: str) -> Subquery:
-        # Func, not Count: an aggregate would group by the row and count ones.
-        runs = Run.objects.order_by().filter(state__in=states)
-        return Subquery(runs.annotate(c=Func(F("pk"), function="COUNT", output_field=IntegerField())).values("c"))
-
+    """With what tells whether anything of a board may have changed: its newest Column, the newest Run and the last to end."""
+    runs = Run.objects.filter(suite=OuterRef("pk"))
     return Suite.objects.annotate(
-        last_cell=Subquery(Cell.objects.order_by("-updated_at").values("updated_at")[:1]),
-        last_bundle=Subquery(Bundle.objects.order_by("-pk").values("pk")[:1]),
-        open_runs=count(Run.State.QUEUED, *Run.HELD),
-        stopped_runs=count(Run.State.FAILED, Run.State.REJECTED, Run.State.CANCELLED),
+        last_column=Subquery(
+            Column.objects.filter(suite=OuterRef("pk")).order_by("-updated_at").values("updated_at")[:1]
+        ),
+        last_queued=Subquery(runs.order_by("-queued_at").values("queued_at")[:1]),
+        last_ended=Subquery(runs.filter(finished_at__isnull=False).order_by("-finished_at").values("finished_at")[:1]),
+        **version_subqueries(),
     )
 
 
@@ -127,7 +125,8 @@ class Board:
     wide: dict[str, Any]
     narrow: dict[str, Any]
     points: tuple[FrontPoint, ...]
-    ranked: tuple[Row, ...]  # every row, for exports
+    total: int  # Systems shown, on all pages
+    every_row: Callable[[], Iterator[Row]]  # for exports
     rows: tuple[Row, ...]  # this page's
     matrix: tuple[MatrixRow, ...]
     first_rank: int
@@ -136,45 +135,65 @@ class Board:
     sorts: Mapping[str, tuple[str, str]]  # column -> (url, aria-sort)
     updated: str
     permalink: str  # suite version, length and hardware pinned: it shows the same board when defaults move on
-    csv_url: str
+    exports: Mapping[str, str]  # format -> address
     figure_url: str
     plotly_url: str
+    lengths_url: str
+    is_past: bool
 
 
 def board(found: Found, view: BoardView) -> Board:
     """Everything that the page of `view` shows. Five statements after `find_board`."""
+    known = catalogue(found.systems_version)
+    source: Source = Past(view.moment) if view.moment else Live()
     task = find_task(found.info, view.task)
     metric = METRICS[view.metric or found.info.headline_metric]
-    slice_ = Q(suite=found.suite, task=task.name, metric=metric.name)
-
-    places = _places(slice_)
-    view, hardware_id, slug, hardware = _choose_hardware(view, places)
+    key = Key(found.suite.pk, task.name, metric.name)
     suite_ids = (found.suite.pk, found.efficiency_id)
-    stopped = _stopped_runs(hardware_id, suite_ids)
-    counts = {length: count for (hw, length), (count, _, _) in places.items() if hw == hardware_id}
-    counts = {n: 0 for key in stopped if key[1] == found.suite.pk for n in [key[2]]} | counts
+
+    places = source.places(key)
+    view, here = choose_hardware(view, places)
+    counts = {p.length: p.count for p in places if here and p.hardware_id == here.hardware_id}
+    hardware_id = here.hardware_id if here else 0
+    stopped: StoppedRuns = {}
+    large = max(counts.values(), default=0) > ALL_LENGTHS_UP_TO
+    if not large:  # lengths at which every Run failed are offered too
+        stopped = stopped_runs(hardware_id, suite_ids, 0, None)
+        counts = {at: 0 for _, suite, at in stopped if suite == found.suite.pk} | counts
+    view = checked(view, known)
     view, length = _choose_length(view, counts)
 
-    gains, costs = _numbers(slice_, found.efficiency_id, view.cost, hardware_id, length)
-    ids = {system for system, _ in gains} | {system for system, _, _ in stopped}
-    systems = _systems(ids)
-    shorts = short_names(systems.values())
-    everyone = [
-        row_of(systems[pk], shorts[pk], gains.get((pk, length)), costs.get(pk), stopped, suite_ids, length)
-        for pk in systems
-    ]
-    families = Counter(row.family for row in everyone)
-    view, shown = filter_rows(view, everyone, families)
-    ranked = rank(shown)
-    ranked, points = _place_on_front(ranked, everyone, found, view, metric, hardware_id, length)
-    ranked = sort_rows(ranked, view)
+    held = source.held(key, cost=view.cost, efficiency_id=found.efficiency_id, hardware_id=hardware_id, length=length)
+    stored = source.front(key, cost=view.cost, hardware_id=hardware_id, length=length)
+    if large:
+        guess = part(select(view, held, known, held.elsewhere, stored), _rows_of_page(view.page))
+        stopped = stopped_runs(hardware_id, suite_ids, length, guess.systems)
+    extra = np.array(
+        sorted({system for system, suite, at in stopped if suite == found.suite.pk and (at == length or not large)}),
+        np.int64,
+    )
+    shown = select(view, held, known, extra, stored)
 
-    pages = max(1, -(-len(ranked) // ROWS_PER_PAGE))
+    pages = max(1, -(-len(shown) // ROWS_PER_PAGE))
     if view.page > pages:
         view = view.with_notice(f"There are {pages} pages; showing the last.", page=pages)
-    start = (view.page - 1) * ROWS_PER_PAGE
-    rows = ranked[start : start + ROWS_PER_PAGE]
+    page = part(shown, _rows_of_page(view.page))
+    numbers = source.numbers(key, hardware_id=hardware_id, systems=[int(pk) for pk in page.systems])
+    drawn = part(shown, _drawn(shown))  # type: ignore[arg-type]
+    shorts = short_names([known[int(pk)] for pk in np.union1d(page.systems, drawn.systems)])
+    words: dict[str, Any] = {
+        "metric": metric,
+        "cost": view.cost_metric,
+        "length": length,
+        "stopped": stopped,
+        "suite_ids": suite_ids,
+    }
+    rows = tuple(rows_of(page, known, shorts, numbers=numbers, **words))
+    points = tuple(_point(row) for row in rows_of(drawn, known, shorts, numbers={}, **words))
+    figure: dict[str, Any] = {"gain": metric, "cost": view.cost_metric, "rest": _rest(shown, drawn)}
+    hardware = here.title if here else ""
     ordered = sorted(counts)
+    pinned: dict[str, Any] = {"length": length, "hardware": here.slug if here else ""}
     return Board(
         view=view,
         suite=found.suite,
@@ -184,113 +203,124 @@ def board(found: Found, view: BoardView) -> Board:
         hardware=hardware,
         length=length,
         length_text=length_label(length) if length else "",
-        title=takeaway(points, metric=metric, cost=view.cost_metric, length=length, hardware=hardware),
-        summary=summarise(ranked, points, everyone),
+        title=takeaway(
+            points, tied=_tied(shown, points), metric=metric, cost=view.cost_metric, length=length, hardware=hardware
+        ),
+        summary=_summary(shown),
         lengths=tuple(Choice(str(n), length_label(n), n == length, counts[n], view.url(length=n)) for n in ordered),
         shorter=_step(view, [n for n in ordered if n < length][-1:]),
         longer=_step(view, [n for n in ordered if n > length][:1]),
-        controls=_controls(found, view, task, metric, places, hardware_id, families),
-        wide=figures.draw_front(points, gain=metric, cost=view.cost_metric),
-        narrow=figures.draw_front(points, gain=metric, cost=view.cost_metric, size=figures.NARROW),
-        points=tuple(points),
-        ranked=tuple(ranked),
-        rows=tuple(rows),
-        matrix=matrix_of(rows, systems, gains, stopped, found.suite.pk, ordered, length),
-        first_rank=start + 1,
+        controls=controls(found, view, task, metric, places, hardware_id, shown.facets, known),
+        wide=figures.draw_front(points, **figure),
+        narrow=figures.draw_front(points, **figure, size=figures.NARROW),
+        points=points,
+        total=len(shown),
+        every_row=lambda: _every_row(shown, known, words),
+        rows=rows,
+        matrix=matrix_of(rows, known, numbers, stopped, found.suite.pk, ordered, length),
+        first_rank=(view.page - 1) * ROWS_PER_PAGE + 1,
         previous_page=view.url(page=view.page - 1) if view.page > 1 else "",
         next_page=view.url(page=view.page + 1) if view.page < pages else "",
         sorts={name: _sort_link(view, name) for name in SORTS},
-        permalink=replace(view, suite=found.suite.label).url(length=length, hardware=slug, page=view.page),
-        csv_url=view.url("board-csv", length=length, hardware=slug),
-        figure_url=view.url("board-figure", length=length, hardware=slug),
+        permalink=replace(view, suite=found.suite.label).url(**pinned, page=view.page),
+        exports={kind: view.url("board-table", args=(kind,), **pinned) for kind in ("csv", "json", "parquet")},
+        figure_url=view.url("board-figure", **pinned),
         plotly_url=reverse("plotly", args=[plotly_version]),
-        updated=f"{max(n.updated_at for n in gains.values()):%Y-%m-%d %H:%M} UTC" if gains else "",
+        lengths_url=view.url("board-lengths", hardware=pinned["hardware"], length=0),
+        updated=f"{held.changed_at:%Y-%m-%d %H:%M} UTC" if held.changed_at else "",
+        is_past=view.moment is not None,
     )
 
 
-# --- The five statements ---------------------------------------------------------------------------------------------
+def _rows_of_page(page: int) -> slice:
+    return slice((page - 1) * ROWS_PER_PAGE, page * ROWS_PER_PAGE)
 
 
-def _places(slice_: Q) -> dict[tuple[int, int], tuple[int, str, str]]:
-    """(hardware, context length) -> (Systems with a number there, hardware's slug, its title)."""
-    rows = Cell.objects.filter(slice_).values_list("hardware_id", "context_length", "hardware__slug", "hardware__title")
-    return {
-        (hw, length): (count, slug, title) for hw, length, slug, title, count in rows.annotate(Count("pk")).order_by()
-    }
+def _every_row(shown: Selection, known: Catalogue, words: Mapping[str, Any]) -> Iterator[Row]:
+    for start in range(0, len(shown), 500):
+        yield from rows_of(part(shown, slice(start, start + 500)), known, {}, numbers={}, **words)
 
 
-def _stopped_runs(hardware_id: int, suite_ids: Iterable[int]) -> dict[tuple[int, int, int], Stopped]:
-    """(System, suite, context length) -> its latest Run without a result."""
-    runs = (
-        Run.objects.filter(pool__hardware=hardware_id, suite__in=suite_ids)
-        .exclude(state=Run.State.ACCEPTED)
-        .order_by("created_at")
-        .values_list("system_id", "suite_id", "context_length", "pk", "state", "failure_class")
-    )
-    return {(system, suite, length): Stopped(pk, state, why) for system, suite, length, pk, state, why in runs}
+def _drawn(shown: Selection) -> np.ndarray:
+    """Which points get a mark: the front, then the likeliest and the most accurate; all of them in a small board."""
+    both = np.flatnonzero(shown.has_both)
+    order = np.lexsort((-shown.gains["value"][both], -shown.probability[both], ~shown.on_front[both]))
+    most = len(both) if len(both) <= figures.WIDE.crowd else DRAWN
+    chosen = both[order[:most]]
+    ends = both[np.argsort(shown.costs["value"][both], kind="stable")[[0, -1]]] if len(both) else both
+    tops = both[np.argsort(-shown.gains["value"][both], kind="stable")[[0, -1]]] if len(both) else both
+    return np.unique(np.concatenate([chosen, ends, tops]))  # with the ends of both axes, whose domain they set
 
 
-def _numbers(
-    slice_: Q, efficiency_id: int, cost: str, hardware_id: int, length: int
-) -> tuple[dict[tuple[int, int], Number], dict[int, Number]]:
-    """The gains at every length (the matrix needs them), and the costs at this one."""
-    cost_slice = Q(suite=efficiency_id, task=COST_TASK, metric=cost, context_length=length)
-    rows = (
-        Cell.objects.filter(slice_ | cost_slice, hardware=hardware_id)
-        .values_list(
-            "metric", "system_id", "context_length", "value", "ci_low", "ci_high", "n", "unit", "trust", "last_run_id",
-            "updated_at",
-        )
-        .order_by()
-    )  # fmt: skip
-    gains: dict[tuple[int, int], Number] = {}
-    costs: dict[int, Number] = {}
-    for name, system, at, value, low, high, n, unit, trust, run, updated_at in rows:
-        number = Number(system, at, (value, low, high, n, unit), trust, run, updated_at)
-        if name == cost:
-            costs[system] = number
-        else:
-            gains[system, at] = number
-    return gains, costs
+def _rest(shown: Selection, drawn: Selection) -> tuple[np.ndarray, np.ndarray]:
+    """(gains, costs) of the Systems with both numbers that get no mark of their own."""
+    rest = shown.has_both & ~np.isin(shown.systems, drawn.systems)
+    return shown.gains["value"][rest], shown.costs["value"][rest]
 
 
-def _systems(ids: Iterable[int]) -> dict[int, System]:
-    rows = System.objects.filter(pk__in=list(ids)).select_related("model", "method").order_by("slug")
-    return {system.pk: system for system in rows}
+def _tied(shown: Selection, points: Sequence[FrontPoint]) -> int:
+    """How many others may equal the most accurate: its rank range reaches to them."""
+    if not points:
+        return 0
+    best = max(points, key=lambda p: p.gain.number)
+    both = shown.has_both
+    return int((both & (shown.gains["high"] >= best.gain.low)).sum()) - 1
 
 
-def _stored_front(
-    found: Found, view: BoardView, metric: MetricInfo, hardware_id: int, length: int
-) -> dict[int, tuple[bool, float]]:
-    rows = FrontEntry.objects.filter(
-        suite=found.suite,
-        task=find_task(found.info, view.task).name,
-        metric=metric.name,
-        cost_metric=view.cost,
-        context_length=length,
-        hardware=hardware_id,
-    )
-    return {pk: (on, p) for pk, on, p in rows.values_list("system_id", "on_front", "probability")}
+def _point(row: Row) -> FrontPoint:
+    if row.gain is None or row.cost is None:
+        raise ValueError(f"System {row.system_id} lacks a number: it is no point of a chart.")
+    return FrontPoint(row.system_id, row.short, row.url, row.gain, row.cost, row.on_front, row.probability or 0.0)
+
+
+def _summary(shown: Selection) -> str:
+    on, both = int(shown.on_front.sum()), int(shown.has_both.sum())
+    hidden = shown.everyone - len(shown)
+    words = f"{_many(len(shown), 'system')}, {on} on the front"
+    if without := len(shown) - both:
+        words += f", {without} without both numbers"
+    return words + (f"; {hidden} hidden by the filters, and the front is that of the ones shown" if hidden else "")
+
+
+def _many(count: int, word: str) -> str:
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
+def stopped_runs(
+    hardware_id: int, suite_ids: Iterable[int], length: int, systems: np.ndarray | None
+) -> dict[tuple[int, int, int], Stopped]:
+    """(System, suite, context length) -> its latest Run without a result: at every length of a small board; of a large one
+    at this length, and at every length for the Systems of the page."""
+    runs = Run.objects.filter(suite__in=suite_ids).exclude(state=Run.State.ACCEPTED)
+    if hardware_id:
+        runs = runs.filter(pool__hardware=hardware_id)
+    if systems is not None:
+        runs = runs.filter(Q(context_length=length) | Q(system__in=[int(pk) for pk in systems]))
+    rows = runs.order_by("-queued_at", "-pk").values_list(
+        "system_id", "suite_id", "context_length", "pk", "state", "failure_class"
+    )[:RUNS]
+    latest: dict[tuple[int, int, int], Stopped] = {}
+    for system, suite, at, pk, state, why in rows:
+        latest.setdefault((system, suite, at), Stopped(pk, state, why))
+    return latest
 
 
 # --- Choices ---------------------------------------------------------------------------------------------------------
 
 
-def _choose_hardware(
-    view: BoardView, places: Mapping[tuple[int, int], tuple[int, str, str]]
-) -> tuple[BoardView, int, str, str]:
-    totals: Counter[tuple[str, int, str]] = Counter()
-    for (pk, _), (count, slug, title) in places.items():
-        totals[slug, pk, title] += count
+def choose_hardware(view: BoardView, places: Sequence[Place]) -> tuple[BoardView, Place | None]:
+    totals: Counter[tuple[str, str]] = Counter()
+    for place in places:
+        totals[place.slug, place.title] += place.count
     if not totals:
-        return view, 0, "", ""
+        return view, None
     default = min(totals, key=lambda key: (-totals[key], key))
     chosen = next((key for key in totals if key[0] == view.hardware), default)
     if view.hardware and chosen[0] != view.hardware:
         view = view.with_notice(
-            f'There are no numbers on hardware "{view.hardware[:40]}"; showing {chosen[2]}.', hardware=""
+            f'There are no numbers on hardware "{view.hardware[:40]}"; showing {chosen[1]}.', hardware=""
         )
-    return view, chosen[1], chosen[0], chosen[2]
+    return view, next(place for place in places if place.slug == chosen[0])
 
 
 def _choose_length(view: BoardView, counts: Mapping[int, int]) -> tuple[BoardView, int]:
@@ -318,61 +348,40 @@ def _step(view: BoardView, lengths: Sequence[int]) -> Choice | None:
     return Choice(str(lengths[0]), length_label(lengths[0]), url=view.url(length=lengths[0])) if lengths else None
 
 
-def _controls(
+def controls(
     found: Found,
     view: BoardView,
     task: TaskInfo,
     metric: MetricInfo,
-    places: Mapping[tuple[int, int], tuple[int, str, str]],
+    places: Sequence[Place],
     hardware_id: int,
-    families: Counter[str],
+    facets: Mapping[str, Mapping[str, int]],
+    known: Catalogue,
 ) -> dict[str, tuple[Choice, ...]]:
-    hardware: dict[str, Choice] = {}
-    for (pk, _), (count, slug, title) in sorted(places.items(), key=lambda item: item[1][2]):
-        best = max(count, hardware[slug].count or 0) if slug in hardware else count
-        hardware[slug] = Choice(slug, title, pk == hardware_id, best)
+    """The options of every control, with the number of Systems that each leads to."""
+    most: dict[str, Place] = {}
+    for place in places:
+        if place.slug not in most or place.count > most[place.slug].count:
+            most[place.slug] = place
+    sizes = {name: title for name, title, *_ in SIZES}
+
+    def facet(control: str, chosen: str, titles: Mapping[str, str]) -> tuple[Choice, ...]:
+        offered = facets.get(control, {})
+        return tuple(Choice(name, titles.get(name, name), name == chosen, n) for name, n in offered.items() if name)
+
     return {
         "tasks": tuple(Choice(t.name, t.title, t == task) for t in found.info.tasks),
         "metrics": tuple(Choice(m, METRICS[m].title, m == metric.name) for m in rankable_metrics(task)),
         "costs": tuple(Choice(m, METRICS[m].title, m == view.cost) for m in COST_METRICS),
-        "hardware": tuple(hardware.values()),
-        "families": tuple(
-            Choice(name, name, name == view.family, count) for name, count in sorted(families.items()) if name
-        ),
+        "hardware": tuple(Choice(p.slug, p.title, p.hardware_id == hardware_id, p.count) for p in most.values()),
+        "families": facet("family", view.family, {}),
+        "methods": facet("method", view.method, {f.method: f.method_title for f in known.facts}),
+        "sizes": facet("size", view.size, sizes),
         "trusts": tuple(
             Choice(value, label if value == Trust.REPRODUCED else f"{label} and above", value == view.trust)
             for value, label in reversed(Trust.choices)
         ),
     }
-
-
-def _place_on_front(
-    ranked: Sequence[Row],
-    everyone: Sequence[Row],
-    found: Found,
-    view: BoardView,
-    metric: MetricInfo,
-    hardware_id: int,
-    length: int,
-) -> tuple[list[Row], list[FrontPoint]]:
-    """The stored front when every System is shown; a front among the shown ones when a filter leaves some out."""
-    stored = _stored_front(found, view, metric, hardware_id, length)
-    both = {row.system_id: (row.system_id, row.gain, row.cost) for row in ranked if row.gain and row.cost}
-    all_of_them = {row.system_id for row in everyone if row.gain and row.cost}
-    is_stored = set(both) == all_of_them <= set(stored)
-    places: Mapping[Any, tuple[bool, float]] = stored if is_stored else front_of(both.values(), view.cost_metric)
-    rows = [
-        replace(row, on_front=places[row.system_id][0], probability=places[row.system_id][1])
-        if row.system_id in both
-        else row
-        for row in ranked
-    ]
-    points = [
-        FrontPoint(row.system_id, row.short, row.url, row.gain, row.cost, row.on_front, row.probability or 0.0)
-        for row in rows
-        if row.gain and row.cost
-    ]
-    return rows, points
 
 
 # --- The home page ---------------------------------------------------------------------------------------------------
@@ -398,7 +407,7 @@ def latest_results(*, most: int = 8) -> list[LatestResult]:
     return [
         LatestResult(
             system=cell.system.label,
-            model_url=reverse("model", args=[cell.system.model.slug]),
+            model_url=model_url(cell.system.model.slug),
             what=f"{METRICS[cell.metric].title}, {cell.suite.label} at {length_label(cell.context_length)}",
             quantity=quantity(cell.value, cell.ci_low, cell.ci_high, n=cell.n, unit=cell.unit),
             run_url=reverse("run", args=[cell.last_run_id]),

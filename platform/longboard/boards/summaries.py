@@ -1,23 +1,40 @@
-"""Writes the summaries that pages read: Cells, then the fronts that those Cells touch. In the accepting transaction."""
+"""Writes the summaries that pages read: Cells and their history, Columns, rank ranges, fronts.
+
+Cells and Columns are written in the transaction that accepts a result. Ranks and fronts of small boards too; those of boards
+with more than INLINE Systems by a job right after it (`refresh_due`), and until then pages work them out themselves.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
-from longboard.boards.fronts import Axis, Point, front, membership
-from longboard.boards.models import Cell, FrontEntry
+import numpy as np
+from django.db import transaction
+
+from longboard.boards import columns
+from longboard.boards.clusters import PER_DOCUMENT, clustered_wilson, document_of
+from longboard.boards.columns import Slice
+from longboard.boards.fronts import front, membership
+from longboard.boards.models import Cell, CellScores, Column, FrontEntry, PastCell
+from longboard.boards.paired import rank_ranges
 from longboard.fleet.models import Hardware
-from longboard.registry.models import Suite
-from longboard.results.models import Measurement
+from longboard.results.models import Measurement, Sample
 from longboard.submissions.models import Run
 from longboard_tasks.catalogue import COST_METRICS, COST_TASK, METRICS
 from longboard_tasks.intervals import wilson
 
+INLINE = 400  # Systems of a board: up to here the accepting transaction does all of it, about 10 ms a front
+DUE_AT_ONCE = 200  # Columns that one `refresh_due` takes
+DRAWS = 400
+HISTORY = ("system_id", "hardware_id", "suite_id", "task", "metric", "context_length", "value", "ci_low", "ci_high", "n",
+           "unit", "trust", "runs", "last_run_id")  # fmt: skip
+
 
 def update_summaries(*, run: Run, now: datetime) -> None:
-    """Recomputes the Cells of one accepted Run's key and every front at its context length and hardware.
+    """Recomputes the Cells of one accepted Run's key, and what follows from them.
 
     The hardware row is locked, so that two Runs accepted at once do not overwrite each other's summary.
     """
@@ -36,28 +53,59 @@ def update_summaries(*, run: Run, now: datetime) -> None:
     groups: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
     for row in rows:
         groups[row.task, row.metric].append(row)
+    scores = _scores_by_task(rows)
+    cells = []
     for (task, metric), measurements in groups.items():
         value, ci_low, ci_high, n = pool_measurements(measurements)
-        Cell.objects.update_or_create(
-            suite_id=run.suite_id,
-            task=task,
-            metric=metric,
-            context_length=run.context_length,
-            hardware_id=run.pool.hardware_id,
-            system_id=run.system_id,
-            defaults={
-                "value": value,
-                "ci_low": ci_low,
-                "ci_high": ci_high,
-                "n": n,
-                "unit": measurements[-1].unit,
-                "trust": measurements[-1].trust,
-                "runs": len(measurements),
-                "last_run": run,
-                "updated_at": now,
-            },
+        if metric == "accuracy" and (run.suite.name, task) in PER_DOCUMENT and scores.get(task):
+            ci_low, ci_high = _clustered(run.suite.name, task, scores[task])
+            ci_low, ci_high = min(value, ci_low), max(value, ci_high)
+        cells.append(
+            Cell(
+                suite_id=run.suite_id,
+                task=task,
+                metric=metric,
+                context_length=run.context_length,
+                hardware_id=run.pool.hardware_id,
+                system_id=run.system_id,
+                value=value,
+                ci_low=ci_low,
+                ci_high=ci_high,
+                n=n,
+                unit=measurements[-1].unit,
+                trust=measurements[-1].trust,
+                runs=len(measurements),
+                last_run=run,
+                updated_at=now,
+            )
         )
-    rebuild_fronts(hardware=run.pool.hardware, context_length=run.context_length, now=now)
+    for cell in write_cells(cells, now=now):
+        if cell.metric == "accuracy" and (by_seed := scores.get(cell.task)):
+            _store_scores(cell, by_seed)
+    refresh(hardware=run.pool.hardware, context_length=run.context_length, now=now, most=INLINE)
+
+
+def write_cells(cells: Iterable[Cell], *, now: datetime) -> list[Cell]:
+    """Stores Cells with their history and their Columns. Whoever changes a Cell, its trust included, does it through here."""
+    stored, known = [], {}
+    for cell in cells:
+        place = (cell.suite_id, cell.context_length, cell.hardware_id, cell.system_id)
+        if place not in known:
+            names = ("suite", "context_length", "hardware", "system")
+            rows = Cell.objects.filter(**dict(zip(names, place, strict=True)))
+            known[place] = {(row.task, row.metric): row for row in rows}
+        before = known[place].get((cell.task, cell.metric))
+        if before is not None:
+            if any(getattr(before, name) != getattr(cell, name) for name in HISTORY):
+                PastCell.objects.create(
+                    **{name: getattr(before, name) for name in HISTORY}, since=before.updated_at, until=now
+                )
+            cell.pk = before.pk
+        cell.updated_at = now
+        cell.save(force_insert=before is None, force_update=before is not None)
+        stored.append(cell)
+    columns.put(stored, now=now)
+    return stored
 
 
 def pool_measurements(measurements: Sequence[Measurement]) -> tuple[float, float, float, int]:
@@ -81,56 +129,177 @@ def pool_measurements(measurements: Sequence[Measurement]) -> tuple[float, float
     return share, low, high, n
 
 
-def rebuild_fronts(*, hardware: Hardware, context_length: int, now: datetime) -> None:
-    """Every (accuracy suite, task) x cost metric at one length and hardware, over Systems that have both numbers."""
-    cells = Cell.objects.filter(
-        hardware=hardware, context_length=context_length, suite__is_current=True
-    ).select_related("suite")
-    gains: dict[tuple[Suite, str], dict[int, Cell]] = defaultdict(dict)
-    costs: dict[str, dict[int, Cell]] = defaultdict(dict)
-    for cell in cells:
-        if cell.metric == "accuracy":
-            gains[cell.suite, cell.task][cell.system_id] = cell
-        elif cell.task == COST_TASK and cell.metric in COST_METRICS:
-            costs[cell.metric][cell.system_id] = cell
-    for (suite, task), by_system in gains.items():
-        for cost_metric, cost_by_system in costs.items():
-            both = by_system.keys() & cost_by_system.keys()
-            points = [_point(system, by_system[system], cost_by_system[system]) for system in sorted(both)]
-            key = {
-                "suite": suite,
-                "task": task,
-                "metric": "accuracy",
-                "cost_metric": cost_metric,
-                "context_length": context_length,
-                "hardware": hardware,
-            }
-            _store_front(key, points, now)
+def _scores_by_task(rows: Iterable[Measurement]) -> dict[str, dict[int, np.ndarray]]:
+    """task -> seed -> score of each sample; Runs of one seed are averaged sample by sample."""
+    seeds = {row.run_id: row.run.seed for row in rows if row.metric == "accuracy"}
+    found: dict[str, dict[int, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    samples = Sample.objects.filter(run__in=list(seeds)).order_by("pk")
+    for run_id, task, index, score in samples.values_list("run_id", "task", "index", "score"):
+        found[task][seeds[run_id]][index].append(score)
+    return {
+        task: {
+            seed: np.array([np.mean(by_index[index]) for index in range(max(by_index) + 1)])
+            for seed, by_index in by_seed.items()
+            if len(by_index) == max(by_index) + 1
+        }
+        for task, by_seed in found.items()
+    }
 
 
-def _point(system_id: int, gain: Cell, cost: Cell) -> Point[int]:
-    axis = Axis(cost.value, cost.ci_low, cost.ci_high)
-    if METRICS[cost.metric].higher_is_better:
-        axis = Axis(-cost.value, -cost.ci_high, -cost.ci_low)
-    return Point(key=system_id, gain=Axis(gain.value, gain.ci_low, gain.ci_high), cost=axis)
+def _clustered(suite: str, task: str, by_seed: dict[int, np.ndarray]) -> tuple[float, float]:
+    pairs = [
+        (float(score), document_of(suite, task, seed, index))
+        for seed, scores in by_seed.items()
+        for index, score in enumerate(scores)
+    ]
+    return clustered_wilson([score for score, _ in pairs], [document for _, document in pairs])
 
 
-def _store_front(key: dict, points: Iterable[Point[int]], now: datetime) -> None:
-    points = list(points)
-    on_front = front([(p.key, p.gain.value, p.cost.value) for p in points])
-    probability = membership(points)
-    FrontEntry.objects.bulk_create(
-        [
-            FrontEntry(
-                **key,
-                system_id=point.key,
-                on_front=point.key in on_front,
-                probability=probability[point.key],
-                updated_at=now,
-            )
-            for point in points
-        ],
-        update_conflicts=True,
-        unique_fields=["suite", "task", "metric", "cost_metric", "context_length", "hardware", "system"],
-        update_fields=["on_front", "probability", "updated_at"],
+def _store_scores(cell: Cell, by_seed: dict[int, np.ndarray]) -> None:
+    seeds = sorted(by_seed)
+    CellScores.objects.update_or_create(
+        cell=cell,
+        defaults={
+            "seeds": [[seed, len(by_seed[seed])] for seed in seeds],
+            "scores": np.concatenate([by_seed[seed] for seed in seeds]).astype("<f4").tobytes(),
+        },
     )
+
+
+# --- Ranks and fronts ------------------------------------------------------------------------------------------------
+
+
+def refresh(*, hardware: Hardware, context_length: int, now: datetime, most: int | None = None) -> bool:
+    """Ranks and fronts of every board at one length on one hardware whose Columns changed since; at most `most` Systems a board.
+
+    Returns whether all of it is done.
+    """
+    place = {"hardware": hardware, "context_length": context_length}
+    here = list(Column.objects.filter(**place, suite__is_current=True).order_by("pk"))
+    gains = [c for c in here if METRICS[c.metric].unit == "share" and METRICS[c.metric].higher_is_better]
+    small = [c for c in gains if most is None or c.size <= most]
+    costs = [c for c in here if c.task == COST_TASK and c.metric in COST_METRICS]
+    for column in small:
+        if column.ranked_at is None:
+            _rank(column, now)
+    stored = set(
+        FrontEntry.objects.filter(**place)
+        .order_by()
+        .values_list("suite_id", "task", "metric", "cost_metric")
+        .distinct()
+    )
+    entries = [
+        entry
+        for gain in small
+        for cost in costs
+        if (gain.suite_id, gain.task, gain.metric, cost.metric) not in stored
+        for entry in _front_entries(gain, cost, now)
+    ]
+    FrontEntry.objects.bulk_create(entries, batch_size=1_000)
+    if len(small) < len(gains):
+        return False
+    Column.objects.filter(**place, ranked_at=None).update(ranked_at=now)
+    return True
+
+
+def rebuild_fronts(*, hardware: Hardware, context_length: int, now: datetime) -> None:
+    """All of it, whether due or not."""
+    FrontEntry.objects.filter(hardware=hardware, context_length=context_length).delete()
+    Column.objects.filter(hardware=hardware, context_length=context_length).update(ranked_at=None)
+    refresh(hardware=hardware, context_length=context_length, now=now)
+
+
+def refresh_due(*, now: datetime) -> int:
+    """Ranks and fronts that no transaction has done, place by place. Any number may run at once: each locks its hardware."""
+    places = (
+        Column.objects.filter(ranked_at=None, suite__is_current=True)
+        .order_by("hardware_id", "context_length")
+        .values_list("hardware_id", "context_length")
+        .distinct()[:DUE_AT_ONCE]
+    )
+    count = 0
+    for hardware_id, length in places:
+        with transaction.atomic():
+            hardware = Hardware.objects.select_for_update().get(pk=hardware_id)
+            refresh(hardware=hardware, context_length=length, now=now)
+        count += 1
+    return count
+
+
+def _rank(column: Column, now: datetime) -> None:
+    held = Slice.unpack(column.systems, column.numbers)
+    numbers = held.numbers.copy()
+    numbers["best"], numbers["worst"] = rank_ranges(
+        numbers["value"], numbers["n"].astype(np.int64), _score_matrix(column, held)
+    )
+    column.numbers, column.ranked_at = numbers.tobytes(), now
+    column.save(update_fields=["numbers", "ranked_at"])
+
+
+def _score_matrix(column: Column, held: Slice) -> np.ndarray | None:
+    """[Systems, samples] of the Column, NaN where one did not answer; None for metrics without stored scores."""
+    rows = list(
+        CellScores.objects.filter(
+            cell__suite=column.suite_id,
+            cell__task=column.task,
+            cell__metric=column.metric,
+            cell__context_length=column.context_length,
+            cell__hardware=column.hardware_id,
+        )
+        .order_by("cell__system_id")
+        .values_list("cell__system_id", "seeds", "scores")
+    )
+    if not rows:
+        return None
+    sizes: dict[int, int] = {}
+    for _, seeds, _ in rows:
+        for seed, size in seeds:
+            sizes[seed] = max(size, sizes.get(seed, 0))
+    starts, total = {}, 0
+    for seed in sorted(sizes):
+        starts[seed], total = total, total + sizes[seed]
+    matrix = np.full((len(held.systems), total), np.nan, np.float32)
+    place = {int(system): at for at, system in enumerate(held.systems)}
+    for system, seeds, packed in rows:
+        scores, read = np.frombuffer(bytes(packed), "<f4"), 0
+        for seed, size in seeds:
+            matrix[place[system], starts[seed] : starts[seed] + size] = scores[read : read + size]
+            read += size
+    return matrix
+
+
+def _front_key(gain: Column) -> dict[str, Any]:
+    return {
+        "suite_id": gain.suite_id,
+        "task": gain.task,
+        "metric": gain.metric,
+        "context_length": gain.context_length,
+        "hardware_id": gain.hardware_id,
+    }
+
+
+def _front_entries(gain: Column, cost: Column, now: datetime) -> list[FrontEntry]:
+    gains, costs = Slice.unpack(gain.systems, gain.numbers), Slice.unpack(cost.systems, cost.numbers)
+    on, probability = front_of(gains.numbers, costs.at(gains.systems), cost.metric)
+    return [
+        FrontEntry(
+            **_front_key(gain),
+            cost_metric=cost.metric,
+            system_id=int(gains.systems[at]),
+            on_front=bool(on[at]),
+            probability=float(probability[at]),
+            updated_at=now,
+        )
+        for at in np.flatnonzero(on | (probability > 0))
+    ]
+
+
+def front_of(
+    gains: columns.Numbers, costs: columns.Numbers, cost_metric: str, *, draws: int = DRAWS
+) -> tuple[np.ndarray, np.ndarray]:
+    """(on the front, its probability) of aligned numbers; rows without both are on none."""
+    gain = np.stack([gains["value"], gains["low"], gains["high"]], axis=1)
+    cost = np.stack([costs["value"], costs["low"], costs["high"]], axis=1)
+    if METRICS[cost_metric].higher_is_better:
+        cost = -cost[:, [0, 2, 1]]
+    return front(gain[:, 0], cost[:, 0]), membership(gain, cost, draws=draws)

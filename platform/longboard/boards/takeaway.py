@@ -27,30 +27,37 @@ COST_NOUN = {
 }
 
 
-def takeaway(points: Sequence[FrontPoint], *, metric: MetricInfo, cost: MetricInfo, length: int, hardware: str) -> str:
+def takeaway(
+    points: Sequence[FrontPoint], *, tied: int, metric: MetricInfo, cost: MetricInfo, length: int, hardware: str
+) -> str:
+    """`points` hold at least the most accurate System, the cheapest, and the one that is tied when `tied` is 1."""
     where = f"At {length_label(length)} tokens on {hardware}" if length and hardware else "Here"
     if not points:
-        return f"{where}, no system has both {metric.title.lower()} and {COST_NOUN[cost.name]} yet"
+        return (
+            f"{where}, no system has both {metric.title.lower()} and {COST_NOUN.get(cost.name, cost.title.lower())} yet"
+        )
     best = max(points, key=lambda p: (p.gain.number, -_loss(p, cost)))
     cheap = min(points, key=lambda p: (_loss(p, cost), -p.gain.number))
     if len(points) == 1:
         return (
             f"{where}, {best.label} is the only system with both numbers so far: {_glued(best)} for {best.cost.value}"
         )
-    tied = [p for p in points if p is not best and p.gain.high >= best.gain.low]
-    lead = f"{where}, {best.label} is most accurate, {_glued(best)}{_doubt(tied)}"
-    alone, against = CHEAPEST[cost.name]
+    names = [p.label for p in points if p is not best and p.gain.high >= best.gain.low]
+    lead = f"{where}, {best.label} is most accurate, {_glued(best)}{_doubt(tied, names)}"
+    alone, against = CHEAPEST.get(
+        cost.name, (f"is cheapest in {cost.title.lower()}", f"costs {{}}× less {cost.title.lower()}")
+    )
     if best is cheap:
         return f"{lead}, and {alone}, {best.cost.value}"
     ratio = _ratio(best, cheap)
     return f"{lead}; {cheap.label} {against.format(ratio) if ratio else alone}, at {_glued(cheap)}"
 
 
-def _doubt(tied: Sequence[FrontPoint]) -> str:
+def _doubt(tied: int, names: Sequence[str]) -> str:
     """Who may be as good: the interval of the best does not tell them apart."""
-    if not tied:
+    if tied < 1:
         return ""
-    who = f"{tied[0].label} may" if len(tied) == 1 else f"{len(tied)} others may"
+    who = f"{names[0]} may" if tied == 1 and names else f"{tied:,} other{'s' if tied > 1 else ''} may"
     return f", though {who} equal it"
 
 

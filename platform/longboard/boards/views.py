@@ -10,7 +10,7 @@ from pathlib import Path
 import plotly
 from django.core.cache import cache as pages
 from django.db import connection
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect, render
 from django.template.engine import Engine
 from django.template.loader import render_to_string
@@ -21,6 +21,7 @@ from django.views.decorators.http import require_safe
 
 from longboard.boards import exports, queries
 from longboard.boards.board_view import BoardView
+from longboard.boards.length_page import length_page
 from longboard.registry.models import Suite
 
 KEEP_S = 300  # a rendered region, in memory; its key changes with the numbers
@@ -79,14 +80,27 @@ def board(request: HttpRequest, suite: str) -> HttpResponseBase:
 
 
 @require_safe
-def board_csv(request: HttpRequest, suite: str) -> HttpResponseBase:
+def lengths(request: HttpRequest, suite: str) -> HttpResponseBase:
+    """The length matrix: every System at every context length."""
+    found, view = _asked(request, suite)
+    response = render(request, "boards/lengths.html", {"page": length_page(found, view)})
+    return _cacheable(request, response, s_maxage=60)
+
+
+@require_safe
+def lengths_table(request: HttpRequest, suite: str, kind: str) -> HttpResponseBase:
+    found, view = _asked(request, suite)
+    return exports.download(
+        kind, length_page(found, view).table, name=slugify(f"longboard {found.suite.label} lengths")
+    )
+
+
+@require_safe
+def board_table(request: HttpRequest, suite: str, kind: str) -> HttpResponseBase:
+    """Every row of the view with every digit, as CSV, JSON or Parquet."""
     shown = _shown(request, suite)
     name = slugify(f"longboard {shown.suite.label} {shown.metric.name} {shown.cost.name} {shown.length}")
-    return StreamingHttpResponse(
-        exports.csv_lines(shown),
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": f'attachment; filename="{name}.csv"'},
-    )
+    return exports.download(kind, exports.board_table(shown), name=name)
 
 
 @require_safe
@@ -132,11 +146,15 @@ def _find(suite: str) -> queries.Found | None:
     return found
 
 
-def _shown(request: HttpRequest, suite: str) -> queries.Board:
+def _asked(request: HttpRequest, suite: str) -> tuple[queries.Found, BoardView]:
     found = queries.find_board(suite)
     if found is None:
         raise Http404(f'There is no board "{suite[:60]}". The suites page lists those that there are.')
-    return queries.board(found, BoardView.from_query(found.info, request.GET, label=suite))
+    return found, BoardView.from_query(found.info, request.GET, label=suite)
+
+
+def _shown(request: HttpRequest, suite: str) -> queries.Board:
+    return queries.board(*_asked(request, suite))
 
 
 def _only(request: HttpRequest, *names: str) -> dict[str, str]:

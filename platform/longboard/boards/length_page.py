@@ -1,0 +1,259 @@
+"""The length matrix of a suite: every System at every context length, its effective length and the area under its curve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from django.utils.safestring import SafeString, mark_safe
+
+from longboard.boards import figures
+from longboard.boards.board_rows import StoppedRuns, heat_of, missing, missing_html, model_url, number_cell, run_url
+from longboard.boards.board_view import LENGTH_SORTS, ROWS_PER_PAGE, BoardView, find_task
+from longboard.boards.columns import NUMBER, TRUSTS, Numbers
+from longboard.boards.exports import Table
+from longboard.boards.figures import LengthSeries, Mark, mark_of
+from longboard.boards.lengths import effective_length, length_area
+from longboard.boards.queries import Choice, Found, choose_hardware, controls, stopped_runs
+from longboard.boards.selection import checked, facets_of, masks_of
+from longboard.boards.sources import Key, Live, Number, Past, Source
+from longboard.boards.systems import Catalogue, catalogue, short_names
+from longboard.quantities import Quantity, length_label, quantity
+from longboard_tasks.catalogue import METRICS, MetricInfo
+
+CURVES = 8  # one for each colour
+
+
+@dataclass(frozen=True, slots=True)
+class LengthRow:
+    label: str
+    short: str
+    url: str
+    system_id: int
+    mark: Mark
+    effective: str  # "4K"; with its range where the intervals leave one
+    area: Quantity | None
+    partial: str  # "6 of 8 lengths"; empty when complete
+    rank: str
+    cells: SafeString
+
+
+@dataclass(frozen=True, slots=True)
+class LengthPage:
+    view: BoardView
+    found: Found
+    metric: MetricInfo
+    hardware: str
+    lengths: tuple[str, ...]
+    title: str
+    summary: str
+    rows: tuple[LengthRow, ...]
+    controls: Mapping[str, tuple[Choice, ...]]
+    sorts: Mapping[str, tuple[str, str]]  # column -> (url, aria-sort)
+    wide: dict[str, Any]
+    narrow: dict[str, Any]
+    previous_page: str
+    next_page: str
+    permalink: str
+    board_url: str
+    exports: Mapping[str, str]
+    table: Table
+
+
+@dataclass(frozen=True, slots=True)
+class _Matrix:
+    """Arrays over the shown Systems, in the order of the table, and lengths."""
+
+    systems: np.ndarray  # [N]
+    lengths: np.ndarray  # [L]
+    numbers: Numbers  # [N, L]
+    area: np.ndarray  # [N, 3]
+    complete: np.ndarray
+    effective: np.ndarray  # [N, 3]: by the value, surely (lower ends), possibly (upper ends)
+    rank: np.ndarray  # 0: partial, unranked
+    facets: Mapping[str, Mapping[str, int]]
+
+
+def length_page(found: Found, view: BoardView) -> LengthPage:
+    """Four statements after `find_board`."""
+    known = catalogue(found.systems_version)
+    source: Source = Past(view.moment) if view.moment else Live()
+    task = find_task(found.info, view.task)
+    metric = METRICS[view.metric or found.info.headline_metric]
+    key = Key(found.suite.pk, task.name, metric.name)
+    places = source.places(key)
+    view, here = choose_hardware(checked(view, known), places)
+    hardware_id = here.hardware_id if here else 0
+    matrix = _matrix(view, known, source.matrix(key, hardware_id=hardware_id))
+
+    pages = max(1, -(-len(matrix.systems) // ROWS_PER_PAGE))
+    if view.page > pages:
+        view = view.with_notice(f"There are {pages} pages; showing the last.", page=pages)
+    start = (view.page - 1) * ROWS_PER_PAGE
+    page = [int(pk) for pk in matrix.systems[start : start + ROWS_PER_PAGE]]
+    numbers = source.numbers(key, hardware_id=hardware_id, systems=page)
+    stopped = stopped_runs(hardware_id, (found.suite.pk,), 0, np.array(page, np.int64))
+    shorts = short_names([known[pk] for pk in {*page, *map(int, matrix.systems[:CURVES])}])
+    rows = tuple(_row(matrix, start + i, known, shorts, numbers, stopped, found.suite.pk) for i in range(len(page)))
+    series = _series(matrix, shorts, metric)
+    pinned: dict[str, Any] = {"hardware": here.slug if here else ""}
+    return LengthPage(
+        view=view,
+        found=found,
+        metric=metric,
+        hardware=here.title if here else "",
+        lengths=tuple(length_label(int(n)) for n in matrix.lengths),
+        title=_title(matrix, shorts, view, metric, here.title if here else ""),
+        summary=f"{len(matrix.systems):,} systems, {int(matrix.complete.sum()):,} of them at every length",
+        rows=rows,
+        controls=controls(found, view, task, metric, places, hardware_id, matrix.facets, known),
+        sorts={
+            name: (view.url("board-lengths", order=name), "descending" if view.order == name else "")
+            for name in LENGTH_SORTS
+        },
+        wide=figures.draw_lengths(series, gain=metric),
+        narrow=figures.draw_lengths(series, gain=metric, size=figures.NARROW),
+        previous_page=view.url("board-lengths", page=view.page - 1) if view.page > 1 else "",
+        next_page=view.url("board-lengths", page=view.page + 1) if view.page < pages else "",
+        permalink=replace(view, suite=found.suite.label).url("board-lengths", **pinned, page=view.page),
+        board_url=view.url("board", **pinned),
+        exports={kind: view.url("lengths-table", args=(kind,), **pinned) for kind in ("csv", "json", "parquet")},
+        table=_table(matrix, known, found, task.name, metric, here.title if here else "", view),
+    )  # fmt: skip
+
+
+def _matrix(view: BoardView, known: Catalogue, slices: Mapping[int, Any]) -> _Matrix:
+    lengths = np.array(sorted(slices), np.int64)
+    systems = np.unique(np.concatenate([s.systems for s in slices.values()])) if slices else np.zeros(0, np.int64)
+    systems = systems[known.known(systems)]
+    numbers = np.stack([slices[int(n)].at(systems) for n in lengths], axis=1) if slices else np.zeros((0, 0), NUMBER)
+    least = TRUSTS.index(view.trust)
+    for field in ("value", "low", "high"):
+        numbers[field][numbers["trust"] < least] = np.nan
+    at = known.places(systems)
+    present = ~np.isnan(numbers["value"])
+    masks = masks_of(view, known, at, trusted=present.any(axis=1))
+    shown = np.logical_and.reduce(list(masks.values()))
+    facets = facets_of(known, at, masks)
+    systems, numbers, at = systems[shown], numbers[shown], at[shown]
+    area, low, high, complete = length_area(numbers["value"], numbers["low"], numbers["high"], lengths)
+    effective = np.stack(
+        [effective_length(numbers[f], lengths, float(view.threshold)) for f in ("value", "low", "high")], axis=1
+    )
+    label = known.label_order[at]
+    if view.order == "effective":
+        order = np.lexsort((label, -np.nan_to_num(area, nan=-1), -effective[:, 1], -effective[:, 0]))
+    elif view.order == "name":
+        order = np.argsort(label, kind="stable")
+    else:
+        order = np.lexsort((label, -np.nan_to_num(area, nan=-1), ~complete))
+    rank = np.zeros(len(systems), np.int64)
+    whole = np.sort(-area[complete])
+    rank[complete] = 1 + np.searchsorted(whole, -area[complete])
+    return _Matrix(
+        systems[order], lengths, numbers[order], np.stack([area, low, high], 1)[order], complete[order],
+        effective[order], rank[order], facets,
+    )  # fmt: skip
+
+
+def _row(
+    matrix: _Matrix,
+    at: int,
+    known: Catalogue,
+    shorts: Mapping[int, str],
+    numbers: Mapping[tuple[int, int], Number],
+    stopped: StoppedRuns,
+    suite_id: int,
+) -> LengthRow:
+    pk = int(matrix.systems[at])
+    facts = known[pk]
+    cells = []
+    for column, length in enumerate(map(int, matrix.lengths)):
+        number = numbers.get((pk, length))
+        if number is None or np.isnan(matrix.numbers["value"][at, column]):
+            why = missing(facts, stopped.get((pk, suite_id, length)), length)
+            cells.append(f'<td class="num">{missing_html(why)}</td>')
+        else:
+            cells.append(number_cell(number.as_quantity(), run_url(number.run_id), heat_of(number.value, number.unit)))
+    has = int((~np.isnan(matrix.numbers["value"][at])).sum())
+    n = int(matrix.numbers["n"][at][~np.isnan(matrix.numbers["value"][at])].sum())
+    value, low, high = (float(x) for x in matrix.area[at])
+    return LengthRow(
+        label=facts.label,
+        short=shorts[pk],
+        url=model_url(facts.model_slug),
+        system_id=pk,
+        mark=mark_of(pk),
+        effective=_effective_text(*map(int, matrix.effective[at])),
+        area=quantity(value, low, high, n=n, unit="share") if value == value else None,
+        partial="" if matrix.complete[at] else f"{has} of {len(matrix.lengths)} lengths",
+        rank=str(matrix.rank[at]) if matrix.complete[at] else "–",
+        cells=mark_safe("".join(cells)),  # noqa: S308 (each part is escaped where it is made)
+    )
+
+
+def _effective_text(value: int, surely: int, possibly: int) -> str:
+    words = length_label(value) if value else "none"
+    if surely == possibly:
+        return words
+    return f"{words} ({length_label(surely) if surely else 'none'}–{length_label(possibly)})"
+
+
+def _series(matrix: _Matrix, shorts: Mapping[int, str], metric: MetricInfo) -> list[LengthSeries]:
+    found = []
+    for at, pk in enumerate(map(int, matrix.systems[:CURVES])):
+        points = [
+            (int(n), quantity(float(c["value"]), float(c["low"]), float(c["high"]), n=int(c["n"]), unit=metric.unit))
+            for n, c in zip(matrix.lengths, matrix.numbers[at], strict=True)
+            if c["value"] == c["value"]
+        ]
+        if points:
+            found.append(LengthSeries(pk, shorts[pk], tuple(points)))
+    return found
+
+
+def _title(matrix: _Matrix, shorts: Mapping[int, str], view: BoardView, metric: MetricInfo, hardware: str) -> str:
+    name, threshold = metric.title.lower(), f"{float(view.threshold):g}"
+    if not len(matrix.systems):
+        return "Nothing has been measured here yet"
+    longest = int(matrix.effective[:, 0].max())
+    holders = np.flatnonzero(matrix.effective[:, 0] == longest)
+    where = f" on {hardware}" if hardware else ""
+    if not longest:
+        return f"No system reaches {threshold} {name} at its shortest length{where}"
+    who = shorts.get(int(matrix.systems[holders[0]]), "One system")
+    others = f" and {len(holders) - 1:,} other{'s' if len(holders) > 2 else ''}" if len(holders) > 1 else ""
+    verb = "hold" if len(holders) > 1 else "holds"
+    reach = (
+        "every length measured" if longest == matrix.lengths[-1] else f"{length_label(longest)} tokens, and none longer"
+    )
+    return f"{who}{others} {verb} {name} of {threshold} or more up to {reach}{where}"
+
+
+def _table(
+    matrix: _Matrix, known: Catalogue, found: Found, task: str, metric: MetricInfo, hardware: str, view: BoardView
+) -> Table:
+    columns: dict[str, str] = {
+        "system": "text", "model": "text", "suite": "text", "task": "text", "metric": "text", "hardware": "text",
+        "threshold": "number", "effective_length": "whole", "effective_length_low": "whole", "effective_length_high": "whole",
+        "area": "number", "area_ci_low": "number", "area_ci_high": "number", "complete": "whole",
+    }  # fmt: skip
+    for length in map(int, matrix.lengths):
+        columns |= {f"{name}_{length}": "number" for name in ("value", "ci_low", "ci_high")} | {f"n_{length}": "whole"}
+
+    def rows() -> Iterator[Sequence[Any]]:
+        for at, pk in enumerate(map(int, matrix.systems)):
+            facts = known[pk]
+            cells: list[Any] = []
+            for cell in matrix.numbers[at]:
+                value, low, high = float(cell["value"]), float(cell["low"]), float(cell["high"])
+                cells += [value, low, high, int(cell["n"])] if value == value else [None] * 4
+            area = [float(x) if x == x else None for x in matrix.area[at]]
+            yield (
+                facts.label, facts.model_slug, found.suite.label, task, metric.name, hardware, float(view.threshold),
+                *map(int, matrix.effective[at]), *area, int(matrix.complete[at]), *cells,
+            )  # fmt: skip
+
+    return Table(columns, rows(), {"permalink": replace(view, suite=found.suite.label).url("board-lengths")})

@@ -1,0 +1,152 @@
+"""Differences of Systems on the same samples, and the ranks that follow from them. Pure functions on arrays.
+
+A score is that of one sample, in [0, 1]. Two Systems that answered the same samples (same suite version, task, length, seed
+and index) are compared sample by sample, which is far sharper than two separate intervals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+Z95 = 1.959963984540054
+PAIRS_UP_TO = (
+    2_000  # Systems without shared samples; beyond, intervals are compared, which never makes a range narrower
+)
+EXACT_UP_TO = 120  # Systems; beyond, ranks take Sidak's bound in place of the bootstrap
+CHUNK = 512
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much higher the second System scores than the first, with its 95 % interval, in shares."""
+
+    value: float
+    low: float
+    high: float
+    n: int  # shared samples, or the smaller n where there are none
+    paired: bool
+
+    @property
+    def is_sure(self) -> bool:
+        return self.low > 0 or self.high < 0
+
+
+def paired_difference(first: Floats, second: Floats) -> Difference:
+    """Mean of second - first over shared samples, with an adjusted Wald interval after Bonett and Price (2012).
+
+    first, second [n]: scores of the same samples in the same order. We add half a sample won and half a sample lost, where
+    they add one of each: in simulation that covers the truth 95 to 97 times in 100 at n = 10 for answers that go together
+    little or much, theirs up to 99, the plain interval as few as 90. For scores between 0 and 1 the same formula holds with
+    squares in place of counts.
+    """
+    n = len(first)
+    delta = second - first
+    value = float(delta.mean())
+    centre = float(delta.sum()) / (n + 1)
+    half = Z95 * np.sqrt(max((float((delta**2).sum()) + 1) / (n + 1) - centre**2, 0.0) / (n + 1))
+    return Difference(value, min(value, max(-1.0, centre - half)), max(value, min(1.0, centre + half)), n, True)
+
+
+def separate_difference(first: tuple[float, int], second: tuple[float, int]) -> Difference:
+    """Difference of two shares (value, n) of different samples: Agresti and Caffo (2000), one right and one wrong added."""
+    (p1, n1), (p2, n2) = first, second
+    a, b = (p1 * n1 + 1) / (n1 + 2), (p2 * n2 + 1) / (n2 + 2)
+    half = Z95 * np.sqrt(a * (1 - a) / (n1 + 2) + b * (1 - b) / (n2 + 2))
+    value = p2 - p1
+    return Difference(
+        value, min(value, max(-1.0, b - a - half)), max(value, min(1.0, b - a + half)), min(n1, n2), False
+    )
+
+
+def rank_ranges(
+    shares: Floats, n: Ints, scores: Floats | None = None, *, draws: int = 400, seed: int = 0
+) -> tuple[Ints, Ints]:
+    """Best and worst rank of each System such that its true rank lies between them with 95 % confidence. Ties are ranges.
+
+    shares, n [N]: means and sample counts. scores [N, items]: the samples behind them, NaN where a System did not answer
+    one; Systems that share fewer than half of their samples are compared as separate.
+
+    A System's best rank is one more than the number of those surely better, its worst N less those surely worse. Sure means:
+    the simultaneous interval over all N - 1 differences of this System excludes zero (Mogstad, Romano, Shaikh and Wilhelm
+    2024, "Inference for ranks", marginal confidence sets). Its critical value comes from a paired bootstrap over the samples,
+    and from Sidak's bound, which is never smaller, where there are more than EXACT_UP_TO Systems or no shared samples.
+    """
+    count = len(shares)
+    best, worst = np.ones(count, np.int64), np.full(count, count, np.int64)
+    if count < 2:
+        return best, worst
+    sidak = np.full(count, NormalDist().inv_cdf(1 - (1 - 0.95 ** (1 / (count - 1))) / 2))
+    critical = sidak
+    if scores is not None and count <= EXACT_UP_TO and not np.isnan(scores).any() and scores.shape[1] >= 10:
+        critical = np.minimum(sidak, _bootstrap_critical(scores, draws, seed))
+    if scores is None and count > PAIRS_UP_TO:
+        return _ranks_of_intervals(shares, n, float(sidak[0]))
+    for start in range(0, count, CHUNK):
+        rows = slice(start, min(count, start + CHUNK))
+        centre, error = _pairs(shares, n, scores, rows)
+        t = centre / error  # [rows, N]: how many standard errors the other one is better
+        best[rows] = 1 + (t > critical[rows, None]).sum(axis=1)
+        worst[rows] = count - (t < -critical[rows, None]).sum(axis=1)
+    return best, worst
+
+
+def _pairs(shares: Floats, n: Ints, scores: Floats | None, rows: slice) -> tuple[Floats, Floats]:
+    """Adjusted differences other - own and their standard errors, [rows, N]."""
+    p = (shares * n + 1) / (n + 2)
+    spread = p * (1 - p) / (n + 2)
+    centre = p[None, :] - p[rows, None]
+    error = np.sqrt(spread[None, :] + spread[rows, None])
+    if scores is None:
+        return centre, error
+    answered = ~np.isnan(scores)
+    filled = np.where(answered, scores, 0.0)
+    mine, has = filled[rows], answered[rows].astype(float)
+    shared = has @ answered.T
+    total = has @ filled.T - mine @ answered.T
+    squares = has @ (filled**2).T + (mine**2) @ answered.T - 2 * mine @ filled.T
+    together = shared * 2 >= np.maximum(answered.sum(1)[None, :], answered[rows].sum(1)[:, None]).clip(1)
+    mean = total / (shared + 1)
+    paired = np.sqrt(np.maximum((squares + 1) / (shared + 1) - mean**2, 1e-12) / (shared + 1))
+    return np.where(together, mean, centre), np.where(together, paired, error)
+
+
+def _ranks_of_intervals(shares: Floats, n: Ints, critical: float) -> tuple[Ints, Ints]:
+    """Rank ranges from whether simultaneous intervals overlap: n log n, and wider than those of all pairs."""
+    p = (shares * n + 1) / (n + 2)
+    half = critical * np.sqrt(p * (1 - p) / (n + 2))
+    low, high = p - half, p + half
+    best = 1 + len(p) - np.searchsorted(np.sort(low), high, side="right")
+    worst = len(p) - np.searchsorted(np.sort(high), low, side="left")
+    return best, worst
+
+
+def _bootstrap_critical(scores: Floats, draws: int, seed: int) -> Floats:
+    """95 % quantile, for each System, of its largest studentised difference from the truth over paired resamples.
+
+    scores [N, items]. Half a sample won and half a sample lost join every resample, as in `paired_difference`.
+    """
+    count, items = scores.shape
+    rng = np.random.default_rng(seed)
+    largest = np.zeros((draws, count))
+    means = scores.mean(axis=1)
+    for draw in range(draws):
+        weight = np.bincount(rng.integers(0, items, items), minlength=items)
+        weighted = scores * weight
+        drawn = weighted.sum(axis=1) / items
+        cross = weighted @ scores.T  # [N, N]
+        square = np.diag(cross)
+        mean = (drawn[None, :] - drawn[:, None]) * items / (items + 1)
+        spread = (square[None, :] + square[:, None] - 2 * cross + 1) / (items + 1) - mean**2
+        error = np.sqrt(np.maximum(spread, 1e-12) / (items + 1))
+        off = (drawn[None, :] - drawn[:, None]) - (means[None, :] - means[:, None])
+        t = np.abs(off * items / (items + 1)) / error
+        np.fill_diagonal(t, 0.0)
+        largest[draw] = t.max(axis=1)
+    return np.maximum(np.quantile(largest, 0.95, axis=0), Z95)

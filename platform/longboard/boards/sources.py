@@ -1,0 +1,193 @@
+"""Where a board's numbers come from: the Columns of today, or, for `?as_of=`, the Cells as they stood at a moment."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from typing import Any, Protocol, TypeAlias
+from uuid import UUID
+
+import numpy as np
+from django.db.models import Case, Q, Value, When
+from django.db.models.fields import BinaryField
+
+from longboard.boards.columns import CELL_FIELDS, Slice, unpack_systems
+from longboard.boards.models import Cell, Column, FrontEntry, PastCell
+from longboard.fleet.models import Hardware
+from longboard.quantities import Quantity, quantity
+from longboard_tasks.catalogue import COST_TASK
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is ranked: one metric of one task of one suite version."""
+
+    suite_id: int
+    task: str
+    metric: str
+
+    @property
+    def where(self) -> dict[str, Any]:
+        return {"suite": self.suite_id, "task": self.task, "metric": self.metric}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A length on a hardware where something was measured, and by how many Systems."""
+
+    hardware_id: int
+    slug: str
+    title: str
+    length: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The numbers of both axes at one place, and which Systems have gains at other lengths there."""
+
+    gains: Slice
+    costs: Slice
+    elsewhere: np.ndarray
+    ranked: bool  # the rank ranges in `gains` are up to date
+    changed_at: datetime | None  # of the newest number on either axis
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One Cell, for a page: read for the Systems that it shows alone."""
+
+    system_id: int
+    length: int
+    value: float
+    low: float
+    high: float
+    n: int
+    unit: str
+    trust: str
+    run_id: UUID
+    updated_at: datetime
+
+    def as_quantity(self) -> Quantity:
+        return quantity(self.value, self.low, self.high, n=self.n, unit=self.unit)
+
+
+Front: TypeAlias = dict[int, tuple[bool, float]]  # System -> (on the front, its probability)
+
+
+class Source(Protocol):
+    def places(self, key: Key) -> list[Place]: ...
+    def held(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int, length: int) -> Held: ...
+    def front(self, key: Key, *, cost: str, hardware_id: int, length: int) -> Front | None: ...
+    def numbers(self, key: Key, *, hardware_id: int, systems: Sequence[int]) -> dict[tuple[int, int], Number]: ...
+    def matrix(self, key: Key, *, hardware_id: int) -> dict[int, Slice]: ...
+
+
+class Live:
+    """Today: one statement a method."""
+
+    def places(self, key: Key) -> list[Place]:
+        rows = Column.objects.filter(**key.where).order_by("hardware__title", "context_length")
+        fields = ("hardware_id", "hardware__slug", "hardware__title", "context_length", "size")
+        return [Place(*row) for row in rows.values_list(*fields)]
+
+    def held(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int, length: int) -> Held:
+        here = {"suite": efficiency_id, "task": COST_TASK, "metric": cost, "context_length": length}
+        wanted = Case(When(context_length=length, then="numbers"), default=Value(b""), output_field=BinaryField())
+        rows = (
+            Column.objects.filter(Q(**key.where) | Q(**here), hardware=hardware_id)
+            .annotate(packed=wanted)
+            .order_by("pk")
+        )
+        gains, costs, elsewhere, ranked, changed = Slice.empty(), Slice.empty(), [], False, []
+        for suite_id, metric, at, systems, packed, updated_at, ranked_at in rows.values_list(
+            "suite_id", "metric", "context_length", "systems", "packed", "updated_at", "ranked_at"
+        ):
+            if at != length:
+                elsewhere.append(unpack_systems(systems))
+            elif (suite_id, metric) == (key.suite_id, key.metric):
+                gains, ranked = Slice.unpack(systems, packed), ranked_at is not None
+                changed.append(updated_at)
+            else:
+                costs = Slice.unpack(systems, packed)
+                changed.append(updated_at)
+        others = np.unique(np.concatenate(elsewhere)) if elsewhere else np.zeros(0, np.int64)
+        return Held(gains, costs, np.setdiff1d(others, gains.systems), ranked, max(changed, default=None))
+
+    def front(self, key: Key, *, cost: str, hardware_id: int, length: int) -> Front | None:
+        """The stored front; None where there is none: a change of a number drops it, and it is written again soon."""
+        where = {**key.where, "cost_metric": cost, "hardware": hardware_id, "context_length": length}
+        rows = FrontEntry.objects.filter(**where).order_by().values_list("system_id", "on_front", "probability")
+        return {system: (on, probability) for system, on, probability in rows} or None
+
+    def numbers(self, key: Key, *, hardware_id: int, systems: Sequence[int]) -> dict[tuple[int, int], Number]:
+        rows = Cell.objects.filter(**key.where, hardware=hardware_id, system__in=list(systems)).order_by()
+        return {(n.system_id, n.length): n for n in _numbers(rows, "updated_at")}
+
+    def matrix(self, key: Key, *, hardware_id: int) -> dict[int, Slice]:
+        rows = Column.objects.filter(**key.where, hardware=hardware_id).order_by("context_length")
+        return {
+            length: Slice.unpack(systems, numbers)
+            for length, systems, numbers in rows.values_list("context_length", "systems", "numbers")
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """As it stood at `at`: two statements a method, and slower, since nothing is packed."""
+
+    at: datetime
+
+    def places(self, key: Key) -> list[Place]:
+        counts: Counter[tuple[int, int]] = Counter()
+        for rows in self._rows(key.where):
+            counts.update(rows.values_list("hardware_id", "context_length"))
+        titles = dict(Hardware.objects.values_list("pk", "title")), dict(Hardware.objects.values_list("pk", "slug"))
+        found = [Place(hw, titles[1][hw], titles[0][hw], length, n) for (hw, length), n in counts.items()]
+        return sorted(found, key=lambda place: (place.title, place.length))
+
+    def held(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int, length: int) -> Held:
+        gains = self.matrix(key, hardware_id=hardware_id)
+        here = {
+            "suite": efficiency_id,
+            "task": COST_TASK,
+            "metric": cost,
+            "hardware": hardware_id,
+            "context_length": length,
+        }
+        costs = Slice.from_rows(chain.from_iterable(rows.values_list(*CELL_FIELDS) for rows in self._rows(here)))
+        held = gains.pop(length, Slice.empty())
+        others = np.unique(np.concatenate([s.systems for s in gains.values()])) if gains else np.zeros(0, np.int64)
+        return Held(held, costs, np.setdiff1d(others, held.systems), False, None)
+
+    def front(self, key: Key, *, cost: str, hardware_id: int, length: int) -> Front | None:
+        return None
+
+    def numbers(self, key: Key, *, hardware_id: int, systems: Sequence[int]) -> dict[tuple[int, int], Number]:
+        where = {**key.where, "hardware": hardware_id, "system__in": list(systems)}
+        now, past = self._rows(where)
+        return {(n.system_id, n.length): n for n in chain(_numbers(now, "updated_at"), _numbers(past, "since"))}
+
+    def matrix(self, key: Key, *, hardware_id: int) -> dict[int, Slice]:
+        by_length: dict[int, list[Any]] = defaultdict(list)
+        for rows in self._rows({**key.where, "hardware": hardware_id}):
+            for length, *fields in rows.values_list("context_length", *CELL_FIELDS):
+                by_length[length].append(tuple(fields))
+        return {length: Slice.from_rows(by_length[length]) for length in sorted(by_length)}
+
+    def _rows(self, where: dict[str, Any]) -> tuple[Any, Any]:
+        """Each key is in exactly one of the two: a Cell that is no younger, or the PastCell whose time it was."""
+        return (
+            Cell.objects.filter(**where, updated_at__lte=self.at).order_by(),
+            PastCell.objects.filter(**where, since__lte=self.at, until__gt=self.at).order_by(),
+        )
+
+
+def _numbers(rows: Any, since: str) -> Iterator[Number]:
+    fields: Iterable[Any] = rows.values_list(
+        "system_id", "context_length", "value", "ci_low", "ci_high", "n", "unit", "trust", "last_run_id", since
+    )
+    return (Number(*row) for row in fields)

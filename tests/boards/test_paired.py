@@ -1,0 +1,161 @@
+"""Paired differences and rank ranges: closed forms, brute force, and coverage in simulation from 10 samples to 3,000."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from longboard.boards.clusters import clustered_wilson, document_of
+from longboard.boards.paired import paired_difference, rank_ranges, separate_difference
+from longboard_tasks.intervals import wilson
+
+SIZES = (10, 20, 50, 200, 1_000, 3_000)
+
+
+def test_a_paired_difference_is_the_formula_by_hand():
+    """n = 20, 6 won and 1 lost: with half a sample won and half lost d = 5/21, se = sqrt((8/21 - (5/21)^2) / 21)."""
+    first = np.array([0.0] * 6 + [1.0] + [1.0] * 13)
+    second = np.array([1.0] * 6 + [0.0] + [1.0] * 13)
+    got = paired_difference(first, second)
+    error = math.sqrt((8 / 21 - (5 / 21) ** 2) / 21)
+    assert got.value == pytest.approx(5 / 20)
+    assert (got.low, got.high) == pytest.approx((5 / 21 - 1.959964 * error, 5 / 21 + 1.959964 * error))
+    assert (got.n, got.paired, got.is_sure) == (20, True, False)
+
+
+def test_swapping_the_two_turns_the_difference_round():
+    rng = np.random.default_rng(1)
+    a, b = (rng.random(30) < 0.7).astype(float), (rng.random(30) < 0.4).astype(float)
+    one, other = paired_difference(a, b), paired_difference(b, a)
+    assert (one.value, one.low, one.high) == pytest.approx((-other.value, -other.high, -other.low))
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_paired_intervals_hold_the_truth_in_93_to_97_of_100_simulations(n):
+    """Correlated yes and no answers, with the two accuracies drawn over the whole range."""
+    rng = np.random.default_rng(n)
+    trials, held = 4_000, 0
+    for _ in range(trials):
+        easy, skill = rng.uniform(0.1, 0.9), rng.uniform(-0.3, 0.3)
+        p, q = easy, min(0.98, max(0.02, easy + skill))
+        shared = rng.random(n)  # the same hard sample is hard for both, half of the time
+        own = np.where(rng.random(n) < 0.5, shared, rng.random(n))
+        got = paired_difference((shared < p).astype(float), (own < q).astype(float))
+        held += got.low <= q - p <= got.high
+    assert 0.93 <= held / trials <= 0.97, held / trials
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_separate_intervals_hold_the_truth_in_93_to_97_of_100_simulations(n):
+    rng = np.random.default_rng(n + 1)
+    p, q = rng.uniform(0.05, 0.95, 6_000), rng.uniform(0.05, 0.95, 6_000)
+    x, y = rng.binomial(n, p) / n, rng.binomial(n, q) / n
+    got = [separate_difference((a, n), (b, n)) for a, b in zip(x, y, strict=True)]
+    held = np.mean([d.low <= t <= d.high for d, t in zip(got, q - p, strict=True)])
+    assert 0.93 <= held <= 0.97, held
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_wilson_intervals_hold_the_truth_in_93_to_97_of_100_simulations(n):
+    rng = np.random.default_rng(n + 2)
+    p = rng.uniform(0.02, 0.98, 6_000)
+    ends = {k: wilson(k / n, n) for k in range(n + 1)}
+    held = np.mean([ends[k][0] <= t <= ends[k][1] for k, t in zip(rng.binomial(n, p).tolist(), p, strict=True)])
+    assert 0.93 <= held <= 0.97, held
+
+
+@pytest.mark.parametrize("documents", [10, 20, 50, 300])
+def test_intervals_of_samples_that_share_documents_hold_the_truth(documents):
+    """Nine samples a document, their scores alike: the plain Wilson interval is far too narrow, ours is not."""
+    rng = np.random.default_rng(documents)
+    trials, held, plain = 2_500, 0, 0
+    for _ in range(trials):
+        p = rng.uniform(0.2, 0.8)
+        chance = rng.beta(p * 3, (1 - p) * 3, documents)  # intraclass correlation 1/4
+        scores = (rng.random((documents, 9)) < chance[:, None]).astype(float).ravel()
+        low, high = clustered_wilson(scores.tolist(), np.repeat(np.arange(documents), 9).tolist())
+        held += low <= p <= high
+        low, high = wilson(float(scores.mean()), len(scores))
+        plain += low <= p <= high
+    assert 0.925 <= held / trials <= 0.975, held / trials
+    assert plain / trials < 0.85
+
+
+def test_a_document_for_each_sample_gives_wilsons_own_interval():
+    assert clustered_wilson([1.0, 0.0, 1.0, 1.0], [1, 2, 3, 4]) == wilson(0.75, 4)
+    assert document_of("niah", "streamed", 3, 8) == document_of("niah", "streamed", 3, 0)
+    assert document_of("niah", "streamed", 3, 9) != document_of("niah", "streamed", 3, 8)
+    assert document_of("niah", "single", 3, 8) != document_of("niah", "single", 3, 7)
+
+
+# --- Ranks -----------------------------------------------------------------------------------------------------------
+
+
+def test_equal_systems_share_one_range_and_a_far_better_one_is_alone_at_the_top():
+    rng = np.random.default_rng(1)
+    scores = np.stack([rng.random(400) < p for p in (0.95, 0.5, 0.5, 0.5, 0.1)]).astype(float)
+    best, worst = rank_ranges(scores.mean(1), np.full(5, 400), scores)
+    assert (best[0], worst[0]) == (1, 1)
+    assert (best[4], worst[4]) == (5, 5)
+    assert best[1:4].tolist() == [2, 2, 2]
+    assert worst[1:4].tolist() == [4, 4, 4]
+
+
+def test_paired_samples_tell_apart_what_separate_ones_cannot():
+    rng = np.random.default_rng(2)
+    hard = rng.random(200)
+    scores = np.stack([hard < 0.60, hard < 0.66]).astype(float)  # the second answers all that the first does, and more
+    best, worst = rank_ranges(scores.mean(1), np.full(2, 200), scores)
+    assert (best.tolist(), worst.tolist()) == ([2, 1], [2, 1])
+    best, worst = rank_ranges(scores.mean(1), np.full(2, 200))
+    assert (best.tolist(), worst.tolist()) == ([1, 1], [2, 2])
+
+
+def test_one_system_is_first_and_last():
+    best, worst = rank_ranges(np.array([0.5]), np.array([20]))
+    assert (best.tolist(), worst.tolist()) == ([1], [1])
+
+
+def test_a_system_without_the_shared_samples_is_compared_as_a_separate_one():
+    rng = np.random.default_rng(3)
+    scores = np.full((3, 200), np.nan)
+    scores[0, :100], scores[1, :100], scores[2, 100:] = (rng.random((3, 100)) < [[0.9], [0.2], [0.5]]).astype(float)
+    best, worst = rank_ranges(np.nanmean(scores, 1), np.full(3, 100), scores)
+    assert (best.tolist(), worst.tolist()) == ([1, 3, 2], [1, 3, 2])
+
+
+def test_ranks_of_many_systems_are_never_narrower_than_those_of_all_pairs(monkeypatch):
+    rng = np.random.default_rng(4)
+    shares = rng.random(300)
+    n = np.full(300, 50)
+    best, worst = rank_ranges(shares, n)
+    monkeypatch.setattr("longboard.boards.paired.PAIRS_UP_TO", 10)
+    coarse_best, coarse_worst = rank_ranges(shares, n)
+    assert (coarse_best <= best).all()
+    assert (coarse_worst >= worst).all()
+    order = np.argsort(-shares, kind="stable")
+    rank = np.empty(300, int)
+    rank[order] = np.arange(1, 301)
+    for low, high in ((best, worst), (coarse_best, coarse_worst)):
+        assert ((low <= rank) & (rank <= high)).all(), "its own place is always inside"
+
+
+@pytest.mark.parametrize(("systems", "items"), [(4, 20), (10, 50), (25, 200)])
+def test_the_true_rank_is_inside_the_range_at_least_95_times_in_100(systems, items):
+    """With ties: a third of the Systems are equal. A tie's true rank is any place of its group; the range must hold them all."""
+    rng = np.random.default_rng(systems)
+    held = total = 0
+    for trial in range(60):
+        skill = np.sort(rng.uniform(0.2, 0.9, systems))
+        skill[: systems // 3] = skill[0]
+        hard = rng.random(items)
+        own = np.where(rng.random((systems, items)) < 0.6, hard[None, :], rng.random((systems, items)))
+        scores = (own < skill[:, None]).astype(float)
+        best, worst = rank_ranges(scores.mean(1), np.full(systems, items), scores, draws=150, seed=trial)
+        top = 1 + (skill[None, :] > skill[:, None]).sum(1)
+        bottom = systems - (skill[None, :] < skill[:, None]).sum(1)
+        held += ((best <= top) & (bottom <= worst)).sum()
+        total += systems
+    assert held / total >= 0.95, held / total
