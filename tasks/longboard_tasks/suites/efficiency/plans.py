@@ -70,6 +70,14 @@ def table_plan() -> list[Request]:
             "llama-8b", 80, (K, 4 * K, 16 * K, 64 * K, 128 * K), full_lengths=(16 * K, 64 * K), **attention,
             limits=[("chunked", "last", None), ("one_shot", "full", None)],
         ),
+        request(
+            "llama-1b", 20, (K, 16 * K), launch=2, prefix_mode="shared", chunk=4 * K, decode_lengths=(K, 16 * K),
+            parts=("cells",),
+        ),
+        request(
+            "mamba2-1b", 15, (K,), launch=2, prefix_mode="shared", chunk=512, decode_lengths=(K, 16 * K),
+            parts=("cells",),
+        ),
         request("lfm2-1.2b", 70, QUARTERS, full_lengths=(4 * K, 64 * K), **attention, **limits),
         request("falcon-h1-1.5b", 75, hybrid, full_lengths=(4 * K,), **scan, **limits),
         request("zamba2-1.2b", 65, hybrid, full_lengths=(4 * K,), **scan, **limits),
@@ -78,13 +86,5 @@ def table_plan() -> list[Request]:
         request(
             "mamba-1.4b", 55, (K, 2 * K, 4 * K), prefix_mode="step", decode_lengths=DECODED, breakdown_lengths=(256, K),
             full_lengths=(K,), batch_length=K, limits=[("one_shot", "last", 24 * GIB)],
-        ),
-        request(
-            "llama-1b", 20, (K, 16 * K), launch=2, prefix_mode="shared", chunk=4 * K, decode_lengths=(K, 16 * K),
-            parts=("cells",),
-        ),
-        request(
-            "mamba2-1b", 15, (K,), launch=2, prefix_mode="shared", chunk=512, decode_lengths=(K, 16 * K),
-            parts=("cells",),
         ),
     ]  # fmt: skip
