@@ -165,6 +165,7 @@ class SystemFacts(Spec):
     prefix_mode: Literal["shared", "step", "off"]
     prefix_reason: ShortText
     chunk: int
+    attention: ShortText = ""  # the implementation that transformers was told to use
     load_s: float
     published_positions: int | None = None
 

@@ -87,6 +87,7 @@ class Launch:
             prefix_mode=mode,
             prefix_reason=reason,
             chunk=request.chunk,
+            attention=str(getattr(config, "_attn_implementation", "")),
             load_s=time.perf_counter() - self.began,
             published_positions=self.positions,
         )
