@@ -18,7 +18,9 @@ from longboard.accounts.forms import SignUpForm, TokenForm
 from longboard.accounts.models import ApiToken, User
 from longboard.errors import LongboardError
 from longboard.form_errors import show_on
+from longboard.quantities import duration_text
 from longboard.submissions.queries import submissions_of
+from longboard.submissions.quota import quota_of
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -37,8 +39,16 @@ def sign_up(request: HttpRequest) -> HttpResponse:
 @require_safe
 @never_cache
 def profile(request: HttpRequest) -> HttpResponse:
-    submissions = submissions_of(_signed_in(request), timezone.now())
-    return render(request, "accounts/profile.html", {"submissions": submissions})
+    user, now = _signed_in(request), timezone.now()
+    quota = quota_of(user, now)
+    context = {
+        "submissions": submissions_of(user, now),
+        "quota_allowed": "no limit" if quota.allowed is None else duration_text(quota.allowed),
+        "quota_used": duration_text(quota.used),
+        "quota_held": duration_text(quota.held),
+        "quota_refunded": duration_text(quota.refunded),
+    }
+    return render(request, "accounts/profile.html", context)
 
 
 @login_required

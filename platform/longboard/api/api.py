@@ -11,7 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
-from longboard.api import nodes, people
+from longboard.api import nodes, people, runs
 from longboard.errors import LongboardError
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ api = NinjaAPI(
     urls_namespace="api-v1",
 )
 api.add_router("", people.router)
+api.add_router("", runs.router)
 api.add_router("", nodes.router)
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Q
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Query, Router, Status
@@ -38,6 +37,7 @@ from longboard.registry.models import Model, Suite
 from longboard.registry.services import register_hub_model
 from longboard.results.models import Measurement
 from longboard.submissions.models import Run, Submission
+from longboard.submissions.picking import queue_place
 from longboard.submissions.requests import SubmissionRequest
 from longboard.submissions.services import cancel_run, rerun, submit
 from longboard.submissions.states import submission_state
@@ -142,14 +142,14 @@ def read_run(request: HttpRequest, run_id: UUID) -> Any:
 
 @router.post("/runs/{uuid:run_id}/cancel", response={200: RunOut, **REFUSALS}, auth=PERSON)
 def cancel(request: PersonRequest, run_id: UUID) -> Any:
-    """Ends a queued Run at once; a held one is told with its node's next beat."""
+    """Ends a queued Run at once; a held one is told to stop, which its node hears within ten seconds."""
     cancel_run(run=_run(run_id), actor=request.auth, now=timezone.now())
     return _run_out(_run(run_id))
 
 
 @router.post("/runs/{uuid:run_id}/rerun", response={200: RunOut, **REFUSALS}, auth=PERSON)
 def repeat(request: PersonRequest, run_id: UUID) -> Any:
-    """Queues a failed, cancelled or rejected Run again."""
+    """Queues an ended Run again, as a new round; a result that it has stays."""
     rerun(run=_run(run_id), actor=request.auth, now=timezone.now())
     return _run_out(_run(run_id))
 
@@ -307,20 +307,12 @@ def _run_out(run: Run, *, with_place: bool = True) -> RunOut:
         failure_class=run.failure_class,
         failure_message=run.failure_message,
         progress=Progress(done=run.done, total=run.total, tokens=run.tokens, eta_s=run.eta_s, note=run.progress_note),
-        queue_place=queue_place(run) if with_place else None,
+        queue_place=queue_place(run, timezone.now()) if with_place else None,
         created_at=run.created_at,
         started_at=run.started_at,
         finished_at=run.finished_at,
         url=f"{settings.SITE_URL}/runs/{run.pk}/",
     )
-
-
-def queue_place(run: Run) -> int | None:
-    """1 for the next Run that its pool hands out; None once it left the queue."""
-    if run.state != Run.State.QUEUED:
-        return None
-    ahead = Q(priority__gt=run.priority) | Q(priority=run.priority, queued_at__lt=run.queued_at)
-    return 1 + Run.objects.filter(ahead, pool=run.pool_id, state=Run.State.QUEUED).aggregate(n=Count("pk"))["n"]
 
 
 def _after(cursor: str) -> int:

@@ -6,19 +6,21 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Count, Q
 from django.urls import reverse
 
 from longboard.boards.models import Cell
 from longboard.fleet.models import Hardware, Node, Pool
-from longboard.quantities import ago_text, bytes_text, count_text, length_label
-from longboard.submissions.models import Run
+from longboard.quantities import ago_text, bytes_text, count_text, duration_text, length_label
+from longboard.submissions.models import Attempt, Run
 
 
 @dataclass(frozen=True, slots=True)
 class NodeLine:
     name: str
+    url: str
     state: str
     is_alive: bool
     seen: str
@@ -130,12 +132,103 @@ def _node_line(node: Node, now: datetime) -> NodeLine:
     report = node.report
     return NodeLine(
         name=node.name,
+        url=reverse("node", args=[node.pk]),
         state=node.get_state_display(),
         is_alive=node.state != Node.State.REVOKED and node.is_alive(now),
         seen=ago_text(node.last_seen_at, now) if node.last_seen_at else "never",
         device=f"{report.get('cpu') or report.get('device', '')}, {report.get('cores', '?')} cores",
         owner=node.owner.username if node.owner else "",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkLine:
+    """An Attempt in a node's history."""
+
+    run_url: str
+    what: str
+    system: str
+    taken: str
+    took: str
+    outcome: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodePage:
+    node: Node
+    line: NodeLine
+    is_alive: bool
+    now: tuple[WorkLine, ...]
+    history: tuple[WorkLine, ...]
+    counts: tuple[tuple[str, int], ...]  # how its Attempts ended
+    facts: tuple[tuple[str, str], ...]
+    self_test: tuple[tuple[str, str], ...]
+    software: tuple[tuple[str, str], ...]
+    states: tuple[tuple[str, str], ...]  # (state, word on the button) that the viewer may put it in
+
+
+HISTORY = 50
+
+
+def node_page(node_id: UUID, viewer: Any, now: datetime) -> NodePage | None:
+    """A node: alive or not, what it runs, what it ran, and how that ended. Three statements."""
+    node = Node.objects.select_related("pool__hardware", "pool__owner", "owner").filter(pk=node_id).first()
+    if node is None:
+        return None
+    attempts = list(
+        node.attempts.select_related("run__suite", "run__system__model", "run__system__method").order_by(
+            "-leased_at", "-pk"
+        )[:HISTORY]
+    )
+    lines = [(attempt, _work_line(attempt)) for attempt in attempts]
+    counts = node.attempts.order_by("closed_as").values_list("closed_as").annotate(Count("pk"))
+    words = dict(Attempt.ClosedAs.choices)
+    return NodePage(
+        node=node,
+        line=_node_line(node, now),
+        is_alive=node.state != Node.State.REVOKED and node.is_alive(now),
+        now=tuple(line for attempt, line in lines if attempt.closed_as == Attempt.ClosedAs.OPEN),
+        history=tuple(line for attempt, line in lines if attempt.closed_as != Attempt.ClosedAs.OPEN),
+        counts=tuple((words[closed_as], count) for closed_as, count in counts),
+        facts=_plain(node.report) + (("public key", node.public_key),),
+        self_test=_plain(node.self_test),
+        software=_plain(node.software),
+        states=_states_for(node, viewer),
+    )
+
+
+def _work_line(attempt: Attempt) -> WorkLine:
+    run = attempt.run
+    seconds = (attempt.closed_at - attempt.leased_at).total_seconds() if attempt.closed_at else None
+    return WorkLine(
+        run_url=reverse("run", args=[run.pk]),
+        what=f"{run.suite.label} at {length_label(run.context_length)}, attempt {attempt.number}",
+        system=run.system.label,
+        taken=f"{attempt.leased_at:%Y-%m-%d %H:%M:%S} UTC",
+        took=duration_text(seconds) if seconds is not None else "",
+        outcome=attempt.get_closed_as_display(),
+        message=attempt.failure_message,
+    )
+
+
+def _states_for(node: Node, viewer: Any) -> tuple[tuple[str, str], ...]:
+    if not viewer.is_authenticated or node.state == Node.State.REVOKED:
+        return ()
+    if not (viewer.is_staff or viewer.pk in (node.owner_id, node.pool.owner_id)):
+        return ()
+    state = Node.State
+    choices = {
+        state.PENDING: ((state.ACTIVE, "Approve"),),
+        state.ACTIVE: ((state.PAUSED, "Pause"), (state.DRAINING, "Drain and stop")),
+        state.PAUSED: ((state.ACTIVE, "Resume"),),
+        state.DRAINING: ((state.ACTIVE, "Resume"),),
+    }[state(node.state)]
+    return (*choices, ("end-tokens", "End its tokens"), (state.REVOKED, "Revoke for good"))
+
+
+def _plain(values: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((name.replace("_", " "), str(value)) for name, value in values.items() if value not in (None, ""))
 
 
 def _facts(hardware: Hardware) -> tuple[tuple[str, str], ...]:

@@ -15,6 +15,7 @@ from longboard.fleet.models import EnrolmentCode, Hardware, Node, Pool
 from longboard.fleet.signatures import is_signed_by
 from longboard.results.chain import append_receipt
 from longboard_tasks.contract import HardwareReport, SelfTestReport
+from longboard_tasks.costmodel import SHEETS
 
 __all__ = ["NODE_PREFIX", "is_signed_by", "node_of_token"]
 
@@ -188,12 +189,25 @@ def end_tokens(*, node: Node, actor: User) -> None:
     row.save(update_fields=["credential_serial"])
 
 
+def peaks_of(kind: str, title: str, memory_bytes: int) -> dict[str, float]:
+    """The vendor's peak FLOP/s and bandwidth for a Hardware row, where the title names a device that we have a sheet of."""
+    words = title.lower().replace("-", " ")
+    for sheet in SHEETS.values():
+        device = sheet.name.split("-80gb")[0].replace("-", " ")
+        is_same_size = abs(sheet.memory_bytes - memory_bytes) <= 0.15 * sheet.memory_bytes
+        if sheet.kind == kind == "cuda" and device in words and is_same_size:
+            return {"peak_flops": sheet.flops, "bandwidth_bytes_per_s": sheet.bandwidth}
+    return {}
+
+
 def ensure_local_pool(*, report: HardwareReport) -> Pool:
     """The first-party pool for the machine at hand, with a hardware sheet from its own report."""
     slug = "local-gpu" if report.kind == "cuda" else "local-cpu"
     title = report.device if report.kind == "cuda" else f"{report.cpu or 'CPU'}, {report.cores} cores"
     hardware, _ = Hardware.objects.get_or_create(
-        slug=slug, defaults={"title": title[:120], "kind": report.kind, "memory_bytes": report.memory_bytes}
+        slug=slug,
+        defaults={"title": title[:120], "kind": report.kind, "memory_bytes": report.memory_bytes}
+        | peaks_of(report.kind, title, report.memory_bytes),
     )
     pool, _ = Pool.objects.get_or_create(
         slug=slug, defaults={"title": f"This machine: {title}"[:120], "hardware": hardware, "is_first_party": True}

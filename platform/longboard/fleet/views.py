@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
@@ -15,7 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from longboard.errors import LongboardError
 from longboard.fleet import queries, services
-from longboard.fleet.models import Pool
+from longboard.fleet.models import Node, Pool
 
 
 @require_safe
@@ -37,6 +38,34 @@ def nodes(request: HttpRequest) -> HttpResponse:
     return _nodes_page(request)
 
 
+@require_safe
+def node(request: HttpRequest, node_id: UUID) -> HttpResponse:
+    page = queries.node_page(node_id, request.user, timezone.now())
+    if page is None:
+        raise Http404("There is no such node. The nodes page lists what there is.")
+    response = render(request, "fleet/node.html", {"page": page})
+    response["Cache-Control"] = "private, no-cache"
+    return response
+
+
+@login_required
+@require_POST
+def node_state(request: HttpRequest, node_id: UUID) -> HttpResponse:
+    """Approve, pause, drain, resume, revoke, or end its tokens."""
+    row = get_object_or_404(Node.objects.select_related("pool"), pk=node_id)
+    wanted = request.POST.get("state", "")
+    try:
+        if wanted == "end-tokens":
+            services.end_tokens(node=row, actor=request.user)  # type: ignore[arg-type]
+            messages.success(request, "Its tokens have ended; with its key it gets new ones.")
+        else:
+            services.set_node_state(node=row, state=wanted, actor=request.user)  # type: ignore[arg-type]
+            messages.success(request, f"The node is {row.get_state_display()}.")
+    except LongboardError as error:
+        messages.error(request, error.message)
+    return redirect("node", row.pk)
+
+
 @login_required
 @require_POST
 @never_cache
@@ -44,7 +73,12 @@ def enrol(request: HttpRequest, slug: str) -> HttpResponse:
     """Makes an enrolment code. It is in this answer and nowhere else, so no redirect follows."""
     pool = get_object_or_404(Pool, slug=slug)
     try:
-        code = services.make_enrolment_code(pool=pool, actor=request.user, now=timezone.now())  # type: ignore[arg-type]
+        code = services.make_enrolment_code(
+            pool=pool,
+            actor=request.user,  # type: ignore[arg-type]
+            now=timezone.now(),
+            needs_approval=bool(request.POST.get("needs_approval")),
+        )
     except LongboardError as error:
         messages.error(request, error.message)
         return redirect("nodes")

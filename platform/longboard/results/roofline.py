@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from longboard_tasks.contract import ResultBundle, RunSpec
+from longboard_tasks.costmodel import Architecture
 
 DENSE_SHARE = 0.3
 EXPERT_SHARE = 0.01
@@ -33,17 +34,22 @@ class Sheet(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Roof:
-    """FLOP/s and bytes/s that the hardware cannot exceed; None: not known, not checked. `parameters` as we registered them."""
+    """FLOP/s and bytes/s that the hardware cannot exceed; None: not known, not checked.
+
+    `parameters` as we registered them; `architecture` where the model's layout is known to us, which makes the bounds exact.
+    """
 
     peak_flops: float | None
     bandwidth_bytes_per_s: float | None
     parameters: int | None = None
+    architecture: Architecture | None = None
 
     @classmethod
-    def of(cls, sheet: Sheet, *, parameters: int | None = None) -> Roof:
-        if sheet.kind == "cpu":
-            return cls(sheet.peak_flops or CPU_PEAK_FLOPS, sheet.bandwidth_bytes_per_s or CPU_BANDWIDTH, parameters)
-        return cls(sheet.peak_flops, sheet.bandwidth_bytes_per_s, parameters)
+    def of(cls, sheet: Sheet, *, parameters: int | None = None, architecture: Architecture | None = None) -> Roof:
+        ceilings = (CPU_PEAK_FLOPS, CPU_BANDWIDTH) if sheet.kind == "cpu" else (None, None)
+        return cls(
+            sheet.peak_flops or ceilings[0], sheet.bandwidth_bytes_per_s or ceilings[1], parameters, architecture
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,13 @@ def least(bundle: ResultBundle, run: RunSpec, roof: Roof) -> Bounds:
     if run.system.method.name == "none":  # a method may hold more than it reads
         read += stated.get("cache_bytes", 0.0)
     flops, bandwidth = roof.peak_flops or float("inf"), roof.bandwidth_bytes_per_s or float("inf")
+    if roof.architecture is not None and run.system.method.name == "none":
+        dtype, length, layout = run.system.runtime.dtype, run.context_length, roof.architecture
+        return Bounds(
+            ttft_ms=1_000 * layout.prefill_flops(length) / flops / SLACK,
+            tpot_ms=1_000 * max(0.0, layout.decode_bytes(length, dtype) - ON_CHIP_BYTES) / bandwidth / SLACK,
+            peak_memory_bytes=(layout.weight_bytes(dtype) + layout.cache_bytes(length, dtype)) / SLACK,
+        )
     return Bounds(
         ttft_ms=1_000 * 2 * share * parameters * run.context_length / flops / SLACK,
         tpot_ms=1_000 * max(0.0, read - ON_CHIP_BYTES) / bandwidth / SLACK,

@@ -21,6 +21,7 @@ from longboard.results.models import Bundle, Measurement, Sample, Trust, UploadC
 from longboard.results.roofline import Roof
 from longboard.submissions.lease import lease_time, lock_attempt
 from longboard.submissions.models import Attempt, Run
+from longboard.submissions.pricing import architecture_for
 from longboard.submissions.quota import record_spend
 from longboard.submissions.specs import spec_of
 from longboard.submissions.transitions import move, resting_state
@@ -133,7 +134,11 @@ def settle(*, bundle: Bundle, now: datetime) -> Bundle:
             run=spec_of(run),
             definition=run.suite.definition,
             hardware=HardwareReport.model_validate(bundle.node.report),
-            roof=Roof.of(run.pool.hardware, parameters=run.system.model.parameters),
+            roof=Roof.of(
+                run.pool.hardware,
+                parameters=run.system.model.parameters,
+                architecture=architecture_for(run.system.model),
+            ),
         )
     except BundleRefused as refusal:
         bundle.state, bundle.reason = Bundle.State.REJECTED, str(refusal)

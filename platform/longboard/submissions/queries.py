@@ -12,15 +12,17 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 from django.urls import reverse
+from django.utils import timezone
 
 from longboard.accounts.models import User
 from longboard.quantities import Quantity, ago_text, count_text, duration_text, length_label, percent_text, quantity
 from longboard.results.models import Bundle, Measurement, Sample
 from longboard.submissions.models import Attempt, Run, Submission
+from longboard.submissions.picking import queue_place
 from longboard_tasks.catalogue import METRICS
 
 SAMPLES_PER_PAGE = 25
-LOG_LINES = 30
+LOG_LINES = 200
 LISTED_RUNS = 200
 
 FAILURE_WORDS = {
@@ -184,6 +186,7 @@ def submissions_of(user: User, now: datetime, *, most: int = 50) -> list[Submiss
 class AttemptLine:
     number: int
     node: str
+    node_url: str
     leased: str
     ended: str
     outcome: str
@@ -256,7 +259,8 @@ def live_run(run: Run) -> LiveRun:
     """Two statements: its Attempts, and its place in the queue while it is queued."""
     attempts = list(run.attempts.select_related("node"))
     last = attempts[-1] if attempts else None
-    log = "\n".join(part for part in (last.log_head, last.log_tail) if part) if last else ""
+    gap = f"\n[... {last.log_skipped_bytes} bytes left out ...]\n" if last and last.log_skipped_bytes else ""
+    log = last.log_head + gap + last.log_tail if last else ""
     return LiveRun(
         id=run.pk,
         url=reverse("run", args=[run.pk]),
@@ -268,7 +272,7 @@ def live_run(run: Run) -> LiveRun:
         tokens=count_text(run.tokens) if run.tokens else "",
         eta=duration_text(run.eta_s) if run.eta_s is not None and not run.is_final else "",
         note=run.progress_note,
-        queue_place=_queue_place(run) if run.state == Run.State.QUEUED else 0,
+        queue_place=queue_place(run, timezone.now()) or 0,
         failure=run.failure_message,
         failure_class=FAILURE_WORDS.get(run.failure_class, run.failure_class),
         who_can_act=WHO_CAN_ACT.get(run.failure_class, "") if run.is_final else "",
@@ -278,17 +282,11 @@ def live_run(run: Run) -> LiveRun:
     )
 
 
-def _queue_place(run: Run) -> int:
-    ahead = Run.objects.filter(pool=run.pool_id, state=Run.State.QUEUED).filter(
-        Q(priority__gt=run.priority) | Q(priority=run.priority, queued_at__lt=run.queued_at)
-    )
-    return ahead.count() + 1
-
-
 def _attempt_line(attempt: Attempt) -> AttemptLine:
     return AttemptLine(
         number=attempt.number,
         node=attempt.node.name,
+        node_url=reverse("node", args=[attempt.node_id]),
         leased=f"{attempt.leased_at:%Y-%m-%d %H:%M:%S} UTC",
         ended=f"{attempt.closed_at:%Y-%m-%d %H:%M:%S} UTC" if attempt.closed_at else "",
         outcome=attempt.get_closed_as_display(),
@@ -318,7 +316,7 @@ def run_page(run: Run, viewer: Any) -> RunPage:
         bundle=bundle,
         manifest=manifest_lines(bundle.manifest) if bundle else (),
         may_cancel=may_steer and not run.is_final,
-        may_rerun=may_steer and run.state in (Run.State.FAILED, Run.State.CANCELLED, Run.State.REJECTED),
+        may_rerun=may_steer and run.is_final,
     )
 
 

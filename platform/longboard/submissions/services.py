@@ -12,11 +12,12 @@ from django.db import IntegrityError, transaction
 from longboard.accounts.models import User
 from longboard.errors import BadRequest, Conflict, IllegalTransition, NotAllowed, NotFound
 from longboard.fleet.models import Pool
-from longboard.registry.models import Model, Suite
+from longboard.registry.models import Model, Suite, System
 from longboard.registry.services import find_model, system_for
 from longboard.submissions import lease
 from longboard.submissions.dispatch import hint_after_commit
 from longboard.submissions.models import Attempt, Run, Submission
+from longboard.submissions.pricing import price_run
 from longboard.submissions.quota import LEAST_HOLD_S, check_quota
 from longboard.submissions.requests import MAX_RUNS, SubmissionRequest
 from longboard.submissions.transitions import move
@@ -76,10 +77,18 @@ def _create(author: User, request: SubmissionRequest, digest: str, now: datetime
         method=MethodRef(name=request.method, budget=request.budget),
         runtime=Runtime(dtype=request.dtype),
     )
-    wanted = [(length, suite, pool) for length in lengths for suite in suites for pool in pools]
+    runs = [
+        _draft(request, model, system, suite, tasks[suite.name], pool, length, now)
+        # Short contexts first: the first numbers show soon.
+        for length in lengths
+        for suite in suites
+        for pool in pools
+    ]
     # Whoever runs on a pool of their own uses nobody else's time.
-    held_s = {pool.pk: 0.0 if pool.owner_id == author.pk else LEAST_HOLD_S for pool in pools}
-    check_quota(user=author, wanted_s=sum(held_s[pool.pk] for _, _, pool in wanted), now=now)
+    for run in runs:
+        run.owner = author
+        run.held_gpu_s = 0.0 if run.pool.owner_id == author.pk else run.held_gpu_s
+    check_quota(user=author, wanted_s=sum(run.held_gpu_s for run in runs), now=now)
     submission = Submission.objects.create(
         author=author,
         system=system,
@@ -88,26 +97,43 @@ def _create(author: User, request: SubmissionRequest, digest: str, now: datetime
         request_digest=digest,
         created_at=now,
     )
-    runs = Run.objects.bulk_create(
-        Run(
-            submission=submission,
-            owner=author,
-            held_gpu_s=held_s[pool.pk],
-            system=system,
-            suite=suite,
-            tasks=[name for name, least in tasks[suite.name].items() if least <= length],
-            context_length=length,
-            pool=pool,
-            samples=request.samples or suite.definition["default_samples"],
-            seed=request.seed,
-            created_at=now,
-            queued_at=now,
-        )
-        # Short contexts first: the first numbers show soon.
-        for length, suite, pool in wanted
-    )
+    for run in runs:
+        run.submission = submission
+    Run.objects.bulk_create(runs)
     hint_after_commit(runs, now=now)
     return submission
+
+
+def _draft(
+    request: SubmissionRequest, model: Model, system: System, suite: Suite, tasks: dict[str, int], pool: Pool,
+    length: int, now: datetime,
+) -> Run:  # fmt: skip
+    """One Run of the request, priced, not yet stored."""
+    names = [name for name, least in tasks.items() if least <= length]
+    samples = request.samples or suite.definition["default_samples"]
+    priced = price_run(
+        model=model,
+        suite=suite,
+        tasks=len(names),
+        samples=samples,
+        context_length=length,
+        hardware=pool.hardware,
+        dtype=request.dtype,
+        has_method=request.method != "none",
+    )
+    return Run(
+        system=system,
+        suite=suite,
+        tasks=names,
+        context_length=length,
+        pool=pool,
+        samples=samples,
+        seed=request.seed,
+        memory_bytes=priced.memory_bytes,
+        held_gpu_s=priced.held_gpu_s,
+        created_at=now,
+        queued_at=now,
+    )
 
 
 def _find_suite(name: str) -> Suite:
@@ -139,7 +165,7 @@ def _choose_tasks(suites: list[Suite], wanted: tuple[str, ...]) -> dict[str, dic
 
 
 def _find_pool(slug: str, author: User) -> Pool:
-    pool = Pool.objects.filter(slug=slug).first()
+    pool = Pool.objects.select_related("hardware").filter(slug=slug).first()
     if pool is None:
         slugs = ", ".join(Pool.objects.filter(accepts_public_runs=True).values_list("slug", flat=True)[:20])
         raise NotFound(f'Pool "{slug}" is not known. There are: {slugs}.', field="pools")

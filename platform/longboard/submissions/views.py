@@ -115,8 +115,8 @@ def cancel_submission(request: HttpRequest, submission_id: UUID) -> HttpResponse
     """Stops every Run of it that has not ended."""
     row = get_object_or_404(Submission, pk=submission_id)
     try:
-        for open_run in row.runs.exclude(state__in=Run.FINAL):
-            services.cancel_run(run=open_run, actor=request.user, now=timezone.now())  # type: ignore[arg-type]
+        ids = list(row.runs.exclude(state__in=Run.FINAL).values_list("pk", flat=True))
+        services.cancel_many(run_ids=ids, actor=request.user, now=timezone.now())  # type: ignore[arg-type]
         messages.success(request, "Its runs are told to stop.")
     except LongboardError as error:
         messages.error(request, error.message)

@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from longboard.embedded.setup import local_user
 from longboard.fleet.models import Hardware, Pool
-from longboard.fleet.services import make_enrolment_code
+from longboard.fleet.services import make_enrolment_code, peaks_of
 
 
 class Command(BaseCommand):
@@ -28,7 +28,8 @@ class Command(BaseCommand):
                     "title": options["title"],
                     "kind": options["kind"],
                     "memory_bytes": options["memory_gib"] * 2**30,
-                },
+                }
+                | peaks_of(options["kind"], options["title"], options["memory_gib"] * 2**30),
             )
             pool = Pool.objects.create(
                 slug=options["pool"], title=options["title"], hardware=hardware, is_first_party=True
