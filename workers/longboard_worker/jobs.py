@@ -1,28 +1,63 @@
-"""The node's Celery side: one job, `execute`, whose message is only a hint. Its first act is the claim."""
+"""The node's Celery side: one job, `execute`, whose message is only a hint. Its first act is the claim.
+
+A worker that lost its broker for good, or one that went deaf after a reset, would wait for ever. So a node that has not
+claimed for DEAF_S asks the site by itself, over HTTPS, as outsiders' nodes do.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
+import random
+import threading
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from celery import Celery, shared_task
+from celery.signals import worker_ready
 
 from longboard_worker.client import Refused, Unreachable
 from longboard_worker.identity import default_home
 from longboard_worker.node import Node
 
 
+log = logging.getLogger(__name__)
+
+DEAF_S = 60.0
+_one_at_a_time = threading.Lock()
+_last_claim = time.monotonic()
+
+
 @shared_task(name="longboard_worker.jobs.execute", ignore_result=True)
 def execute(hint: str | None = None) -> bool:
     """Does one Run, the hinted one if it is still free. A hint that came late or twice finds nothing and ends."""
-    try:
-        return this_node().work_once(hint)
-    except (Unreachable, Refused) as error:
-        # The site's sweep hints again; an unacknowledged message would only come back sooner and as often.
-        print(f"no claim: {error}", flush=True)
-        return False
+    global _last_claim
+    with _one_at_a_time:
+        try:
+            return this_node().work_once(hint)
+        except (Unreachable, Refused) as error:
+            # The site's sweep hints again; an unacknowledged message would only come back sooner and as often.
+            print(f"no claim: {error}", flush=True)
+            return False
+        finally:
+            _last_claim = time.monotonic()
+
+
+@worker_ready.connect
+def _listen_without_a_broker(**_: Any) -> None:
+    threading.Thread(target=_ask_when_deaf, daemon=True).start()
+
+
+def _ask_when_deaf() -> None:
+    deaf_s = float(os.environ.get("LONGBOARD_NODE_DEAF_S", DEAF_S))
+    while not this_node().is_draining:
+        time.sleep(deaf_s / 4 * random.uniform(0.8, 1.2))
+        if time.monotonic() - _last_claim < deaf_s:
+            continue
+        while execute():  # as long as there is something that no hint told of
+            log.warning("a run was found without a hint")
 
 
 @cache

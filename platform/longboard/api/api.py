@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -70,6 +71,16 @@ def _too_big(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
 @api.exception_handler(HttpError)
 def _http(request: HttpRequest, error: HttpError) -> HttpResponse:
     return _error(request, error.status_code, "bad_request", str(error))
+
+
+@api.exception_handler(OperationalError)
+@api.exception_handler(InterfaceError)
+def _database_away(request: HttpRequest, error: Exception) -> HttpResponse:
+    """The database restarts, say: nothing was written, and nodes ask again."""
+    log.error("database away", extra={"path": request.path, "error": str(error).splitlines()[0][:200]})
+    response = _error(request, 503, "unavailable", "The site cannot reach its database. Try again in some seconds.")
+    response["Retry-After"] = "5"
+    return response
 
 
 @api.exception_handler(Exception)
