@@ -1,5 +1,7 @@
 """Our suites from stock lm-eval: `--include_path`, its own HFLM, no Longboard engine."""
 
+import importlib
+import json
 import logging
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import transformers
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
+from longboard_tasks.catalogue import SUITES
 from longboard_tasks.engine.byte_tokenizer import build_byte_tokenizer
 from longboard_tasks.engine.engine import open_engine
 from longboard_tasks.engine.errors import SuiteError
@@ -55,3 +58,45 @@ def test_without_a_tokenizer_the_task_says_how_to_give_one():
     manager = TaskManager(include_path=str(TASKS), include_defaults=False)
     with pytest.raises(SuiteError, match="--model_args pretrained"):
         manager.load(["longboard_niah_single"])
+
+
+def name(suite, task):
+    return f"longboard_{task}" if task.startswith("niah_") else f"longboard_{suite}_{task}"
+
+
+def right_answer(target):
+    """An answer that has to score 1, from the target as the plans write it."""
+    if target.startswith("["):
+        return " ".join(json.loads(target))
+    return json.loads(target)["answer"] if target.startswith("{") else target
+
+
+@pytest.mark.parametrize(("suite", "length"), [("niah", 8_192), ("babilong", 2_048), ("recall", 1_024)])
+def test_every_task_is_there_with_the_prompts_and_the_scores_of_the_suite(suite, length, loaded):
+    module = importlib.import_module(f"longboard_tasks.suites.{suite}.suite")
+    tokenizer = loaded.tokenizer
+    if suite == "babilong":
+        length *= 8  # a byte a token
+    metadata = {"context_length": length, "samples": 2, "seed": 4, "tokenizer": tokenizer}
+    manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=metadata)
+    tasks = [row.name for row in SUITES[suite].tasks]
+    found = manager.load([name(suite, task) for task in tasks])["tasks"]
+    for task in tasks:
+        one = found[name(suite, task)]
+        docs = list(one.test_docs())
+        assert len(docs) == 2
+        for index, doc in enumerate(docs):
+            sample = module.make_sample(task=task, context_length=length, seed=4, index=index, tokenizer=tokenizer)
+            assert one.doc_to_text(doc) == tokenizer.decode(list(sample.ids))
+            assert doc["target"] == sample.target
+            assert one.process_results(doc, [right_answer(sample.target)])["accuracy"] == 1
+            assert one.process_results(doc, [""])["accuracy"] == 0
+        assert one.config.generation_kwargs["max_gen_toks"] == module.new_tokens(task)
+        assert one.config.generation_kwargs["until"] == []
+        assert set(one.aggregation()) == {m for m in SUITES[suite].task(task).metrics if m != "accuracy_by_depth"}
+
+
+def test_each_file_is_a_task_of_a_suite():
+    files = {path.stem for path in TASKS.glob("longboard_*.yaml")}
+    suites = ("niah", "babilong", "recall")
+    assert files == {name(suite, row.name) for suite in suites for row in SUITES[suite].tasks}

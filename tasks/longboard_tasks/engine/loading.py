@@ -14,6 +14,7 @@ import torch
 
 from longboard_tasks.contract import ModelRef, SystemSpec
 from longboard_tasks.engine.byte_tokenizer import build_byte_tokenizer
+from longboard_tasks.engine.chunk_attention import use_chunk_attention
 from longboard_tasks.engine.errors import ModelLoadError, PositionLimitError, UnsafeWeights
 from longboard_tasks.engine.shapes import SHAPES, build_config
 
@@ -249,6 +250,10 @@ def _from_pretrained(folder: str, where: dict[str, Any], options: dict[str, Any]
 
 def _wrap(model: Any, tokenizer: Any, place: torch.device, digests: dict[str, str]) -> LoadedModel:
     model = model.to(place).eval().requires_grad_(False)
+    if place.type == "cuda":
+        use_chunk_attention(
+            model
+        )  # on a CPU a mask costs little, and PyTorch's kernel there takes no other description
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
