@@ -48,10 +48,13 @@ def make_app() -> Celery:
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         task_publish_retry_policy={"max_retries": 2, "interval_start": 0.1, "interval_max": 0.5},
-        beat_schedule={"sweep": {"task": "longboard.submissions.jobs.sweep", "schedule": settings.SWEEP_S}},
+        beat_schedule={
+            "sweep": {"task": "longboard.submissions.jobs.sweep", "schedule": settings.SWEEP_S},
+            "boards": {"task": "longboard.boards.jobs.refresh_boards", "schedule": settings.SWEEP_S},
+        },
         beat_schedule_filename=str(settings.DATA_DIR / "celerybeat-schedule"),
     )
-    app.autodiscover_tasks(["longboard.submissions"], related_name="jobs")
+    app.autodiscover_tasks(["longboard.submissions", "longboard.boards"], related_name="jobs")
     return app
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from django.utils import timezone
 from ninja import Query, Router, Status
 
 from longboard.api.auth import PERSON, PersonRequest
+from longboard.api.paging import next_cursor, position_of
 from longboard.api.schemas import (
     AttemptOut,
     BoardOut,
@@ -159,8 +159,10 @@ def list_samples(
     request: HttpRequest, run_id: UUID, cursor: str = "", limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE
 ) -> Any:
     """The samples of an accepted Run, each with prompt digest, answer, target and score."""
-    rows = list(_run(run_id).sample_rows.filter(pk__gt=_after(cursor)).order_by("pk")[: limit + 1])
-    return SamplePage(items=[SampleOut.model_validate(row) for row in rows[:limit]], next=_next(rows, limit))
+    rows = list(_run(run_id).sample_rows.filter(pk__gt=_after("samples", cursor)).order_by("pk")[: limit + 1])
+    return SamplePage(
+        items=[SampleOut.model_validate(row) for row in rows[:limit]], next=next_cursor("samples", rows, limit)
+    )
 
 
 @router.get("/measurements", response={200: MeasurementPage, **NOT_FOUND})
@@ -175,7 +177,9 @@ def list_measurements(
     limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE,
 ) -> Any:
     """All published numbers, oldest first, by keyset pages."""
-    rows = Measurement.objects.select_related("system", "hardware", "suite").filter(pk__gt=_after(cursor))
+    rows = Measurement.objects.select_related("system", "hardware", "suite").filter(
+        pk__gt=_after("measurements", cursor)
+    )
     wanted = {"suite__name": suite, "metric": metric, "system__slug": system, "hardware__slug": hardware}
     rows = rows.filter(**{key: value.replace("\x00", "") for key, value in wanted.items() if value})
     if context_length is not None:
@@ -201,7 +205,7 @@ def list_measurements(
         )
         for row in page[:limit]
     ]
-    return MeasurementPage(items=items, next=_next(page, limit))
+    return MeasurementPage(items=items, next=next_cursor("measurements", page, limit))
 
 
 @router.get("/boards/{suite}", response={200: BoardOut, **NOT_FOUND})
@@ -315,18 +319,5 @@ def _run_out(run: Run, *, with_place: bool = True) -> RunOut:
     )
 
 
-def _after(cursor: str) -> int:
-    """Reads an opaque cursor. Raises BadRequest for one that we did not make."""
-    if not cursor:
-        return 0
-    try:
-        number = int(base64.urlsafe_b64decode(cursor.encode()).decode().removeprefix("after:"))
-    except ValueError as error:
-        raise BadRequest("This cursor is not one of ours. Start again without it.", field="cursor") from error
-    if not 0 <= number < 2**63:
-        raise BadRequest("This cursor is not one of ours. Start again without it.", field="cursor")
-    return number
-
-
-def _next(rows: list[Any], limit: int) -> str | None:
-    return base64.urlsafe_b64encode(f"after:{rows[limit - 1].pk}".encode()).decode() if len(rows) > limit else None
+def _after(listing: str, cursor: str) -> int:
+    return int(position_of(listing, cursor) or 0)

@@ -82,7 +82,15 @@ def update_summaries(*, run: Run, now: datetime) -> None:
     for cell in write_cells(cells, now=now):
         if cell.metric == "accuracy" and (by_seed := scores.get(cell.task)):
             _store_scores(cell, by_seed)
-    refresh(hardware=run.pool.hardware, context_length=run.context_length, now=now, most=INLINE)
+    if not refresh(hardware=run.pool.hardware, context_length=run.context_length, now=now, most=INLINE):
+        transaction.on_commit(_ask_for_the_rest, robust=True)
+
+
+def _ask_for_the_rest() -> None:
+    """Wakes the job now; if the broker is away, the job's own schedule does it within SWEEP_S."""
+    from longboard.boards.jobs import refresh_boards
+
+    refresh_boards.apply_async(retry=False)
 
 
 def write_cells(cells: Iterable[Cell], *, now: datetime) -> list[Cell]:
@@ -217,6 +225,8 @@ def refresh_due(*, now: datetime) -> int:
         .values_list("hardware_id", "context_length")
         .distinct()[:DUE_AT_ONCE]
     )
+    if not Column.objects.exists() and Cell.objects.exists():
+        columns.rebuild_all(now=now)  # a site from before there were Columns
     count = 0
     for hardware_id, length in places:
         with transaction.atomic():

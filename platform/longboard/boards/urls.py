@@ -10,6 +10,7 @@ urlpatterns = [
     path("boards/<str:suite>/lengths/table.<str:kind>", views.lengths_table, name="lengths-table"),
     path("boards/<str:suite>/table.<str:kind>", views.board_table, name="board-table"),
     path("boards/<str:suite>/figure.json", views.board_figure, name="board-figure"),
+    path("export/measurements.<str:kind>", views.export, name="export"),
     path("plotly-<str:version>.min.js", views.plotly_script, name="plotly"),
     path("healthz", views.healthz, name="healthz"),
 ]

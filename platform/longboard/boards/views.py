@@ -10,7 +10,7 @@ from pathlib import Path
 import plotly
 from django.core.cache import cache as pages
 from django.db import connection
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.template.engine import Engine
 from django.template.loader import render_to_string
@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import slugify
 from django.views.decorators.http import require_safe
 
-from longboard.boards import exports, queries
+from longboard.boards import dump, exports, queries
 from longboard.boards.board_view import BoardView
 from longboard.boards.length_page import length_page
 from longboard.registry.models import Suite
@@ -93,6 +93,21 @@ def lengths_table(request: HttpRequest, suite: str, kind: str) -> HttpResponseBa
     return exports.download(
         kind, length_page(found, view).table, name=slugify(f"longboard {found.suite.label} lengths")
     )
+
+
+@require_safe
+def export(request: HttpRequest, kind: str) -> StreamingHttpResponse:
+    """Every published number of the site, in one stream with its checksum."""
+    streams = {
+        "csv": (dump.csv_stream, "text/csv; charset=utf-8"),
+        "jsonl": (dump.jsonl_stream, "application/x-ndjson"),
+    }
+    if kind not in streams:
+        raise Http404("The full export comes as csv or jsonl.")
+    stream, content_type = streams[kind]
+    response = StreamingHttpResponse(stream(), content_type=content_type)
+    response["Content-Disposition"] = f'attachment; filename="longboard-measurements.{kind}"'
+    return response
 
 
 @require_safe

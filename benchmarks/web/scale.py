@@ -1,0 +1,507 @@
+"""The boards with 1,000,000 measurements over 10,000 models, on PostgreSQL: pages, fronts, paging, export, a new result.
+
+    LONGBOARD_DATABASE_URL=postgresql://... python benchmarks/web/scale.py [--models 10000] [--keep] [--out results/name.json]
+
+Seeds a scratch database (its name gets `test_` in front) with COPY in a minute or two, and drops it afterwards. Timings of
+single calls run in this process through the whole middleware stack; those under load go over HTTP to gunicorn with two
+workers, at half of the rate that it reached with all clients at full speed. On a machine with other work, read the CPU
+times, and the load average that the result carries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "platform"), str(ROOT / "tasks"), str(ROOT)]
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "longboard.settings")
+
+LENGTHS = tuple(2**power for power in range(10, 18))  # 1K to 128K
+COSTS = {"ttft_ms": 50, "tpot_ms": 5, "peak_memory_bytes": 2**29, "cache_bytes": 2**22, "decode_tokens_per_s": 200,
+         "prefill_tokens_per_s": 9_000}  # fmt: skip
+DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+N = 100
+FAILED = 0.05  # of the efficiency runs
+FAMILIES = ("full attention", "state space", "hybrid", "linear attention", "sparse attention")
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+def copy(table: str, columns: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> int:
+    from django.db import connection
+
+    count = 0
+    with connection.cursor() as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as sink:
+        for row in rows:
+            sink.write_row(row)
+            count += 1
+    return count
+
+
+def seed(models: int) -> dict[str, int]:
+    """Models, Systems, Runs, Measurements and Cells by COPY. Numbers follow each System's own skill and price."""
+    from tests import factories
+
+    from longboard.registry.models import Method, Model, System
+    from longboard_tasks.catalogue import METRICS
+    from longboard_tasks.contract import sha256
+    from longboard_tasks.intervals import wilson
+
+    rng = random.Random("scale")
+    niah, efficiency, pool = factories.make_suite("niah"), factories.make_suite("efficiency"), factories.make_pool()
+    method = Method.objects.get(name="none")
+    first = factories.make_accepted_run(suite=niah, pool=pool)
+    bundle = first.attempts.get().bundle
+    now = datetime.now(UTC)
+    copy(
+        "registry_model",
+        ["slug", "title", "source", "ref", "revision", "family", "architecture", "parameters", "max_positions", "licence",
+         "summary", "created_at", "updated_at"],
+        ((f"bench-{i:05}", f"Bench {i:05}", "hub", f"bench/m-{i:05}", f"{i:040x}", rng.choice(FAMILIES), "LlamaForCausalLM",
+          int(10 ** rng.uniform(6.5, 11)), rng.choice((32_768, 65_536, 131_072, None)), "Apache-2.0", "", now, now)
+         for i in range(models)),
+    )  # fmt: skip
+    copy(
+        "registry_system",
+        ["digest", "slug", "model_id", "method_id", "budget", "settings", "dtype", "attention", "kernels", "created_at",
+         "updated_at"],
+        ((sha256(slug.encode()), slug, pk, method.pk, 1.0, "{}", "bfloat16", "sdpa", "stock", now, now)
+         for pk, slug in Model.objects.filter(slug__startswith="bench-").values_list("pk", "slug")),
+    )  # fmt: skip
+    systems = list(System.objects.filter(slug__startswith="bench-").order_by("pk").values_list("pk", flat=True))
+    author = first.submission.author_id
+    submissions = {pk: uuid.UUID(int=rng.getrandbits(128), version=4) for pk in systems}
+    copy(
+        "submissions_submission",
+        ["id", "author_id", "system_id", "note", "idempotency_key", "request_digest", "created_at"],
+        ((submissions[pk], author, pk, "", "", "0" * 64, NOW) for pk in systems),
+    )
+    template = {f.attname: f for f in type(first)._meta.concrete_fields}
+    names = list(template)
+    given = {name: getattr(first, name) for name in names}
+    skills = {pk: (rng.uniform(0.3, 1), rng.lognormvariate(0, 1)) for pk in systems}
+    runs: dict[tuple[int, int, int], uuid.UUID] = {}
+    failed: set[tuple[int, int]] = set()
+
+    def run_rows() -> Iterable[tuple[Any, ...]]:
+        for pk in systems:
+            for length in LENGTHS:
+                for suite in (niah, efficiency):
+                    key = uuid.UUID(int=rng.getrandbits(128), version=4)
+                    runs[pk, length, suite.pk] = key
+                    broken = suite is efficiency and rng.random() < FAILED
+                    if broken:
+                        failed.add((pk, length))
+                    at = NOW - timedelta(days=rng.random() * 300)
+                    yield tuple(
+                        (given | {"id": key, "submission_id": submissions[pk], "system_id": pk, "suite_id": suite.pk,
+                                  "tasks": json.dumps(["single" if suite is niah else "generate"]), "context_length": length,
+                                  "state": "failed" if broken else "accepted", "failure_class": "oom" if broken else "",
+                                  "created_at": at, "queued_at": at, "finished_at": at})[name]
+                        for name in names
+                    )  # fmt: skip
+
+    run_count = copy("submissions_run", names, run_rows())
+    cell_columns = ["system_id", "hardware_id", "suite_id", "task", "metric", "context_length", "value", "ci_low", "ci_high",
+                    "n", "unit", "trust", "runs", "last_run_id", "updated_at"]  # fmt: skip
+
+    def numbers_of(pk: int) -> list[tuple[Any, ...]]:
+        own = random.Random(pk)
+        skill, price = skills[pk]
+        found = []
+        for step, length in enumerate(LENGTHS):
+            depths = [round(min(1, skill * 0.93**step * own.uniform(0.9, 1.1)) * N / 5) / (N / 5) for _ in DEPTHS]
+            share = sum(depths) / len(depths)
+            run = runs[pk, length, niah.pk]
+            found.append((niah.pk, run, "single", "accuracy", length, None, share, *wilson(share, N), N))
+            found += [
+                (niah.pk, run, "single", "accuracy_by_depth", length, depth, value, *wilson(value, N // 5), N // 5)
+                for depth, value in zip(DEPTHS, depths, strict=True)
+            ]
+            if (pk, length) not in failed:
+                run = runs[pk, length, efficiency.pk]
+                for name, base in COSTS.items():
+                    value = (
+                        base * price * (1.5**step if name in ("ttft_ms", "cache_bytes") else 1) * own.uniform(0.9, 1.1)
+                    )
+                    found.append(
+                        (efficiency.pk, run, "generate", name, length, None, value, value * 0.97, value * 1.03, 5)
+                    )
+        return found
+
+    def measurements() -> Iterable[tuple[Any, ...]]:
+        for pk in systems:
+            at = NOW - timedelta(days=skills[pk][0] * 300)
+            for suite, run, task, metric, length, depth, value, low, high, n in numbers_of(pk):
+                yield (run, bundle.pk, pk, pool.hardware_id, suite, task, metric, length, depth, value, low, high, n,
+                       METRICS[metric].unit, "measured", at)  # fmt: skip
+
+    def cells() -> Iterable[tuple[Any, ...]]:
+        for pk in systems:
+            for suite, run, task, metric, length, depth, value, low, high, n in numbers_of(pk):
+                if depth is None:
+                    yield (pk, pool.hardware_id, suite, task, metric, length, value, low, high, n, METRICS[metric].unit,
+                           "measured", 1, run, NOW)  # fmt: skip
+
+    measured = copy(
+        "results_measurement",
+        ["run_id", "bundle_id", "system_id", "hardware_id", "suite_id", "task", "metric", "context_length", "depth", "value",
+         "ci_low", "ci_high", "n", "unit", "trust", "created_at"],
+        measurements(),
+    )  # fmt: skip
+    return {
+        "models": models,
+        "runs": run_count,
+        "measurements": measured,
+        "cells": copy("boards_cell", cell_columns, cells()),
+    }
+
+
+def timed(call: Callable[[], Any], rounds: int) -> dict[str, float]:
+    times, cpu = [], time.process_time()
+    for _ in range(rounds):
+        start = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - start) * 1_000)
+    return spread(times) | {"cpu_mean_ms": round((time.process_time() - cpu) / rounds * 1_000, 2)}
+
+
+def spread(times: list[float]) -> dict[str, float]:
+    times = sorted(times)
+    return {
+        "p50_ms": round(statistics.median(times), 2),
+        "p95_ms": round(times[min(len(times) - 1, round(0.95 * len(times)))], 2),
+        "max_ms": round(times[-1], 2),
+        "n": len(times),
+    }
+
+
+def views(count: int, pages: int = 180) -> list[str]:
+    """Distinct addresses of the board: lengths, costs, orders, pages. What a reader steps through; no filters."""
+    every = [
+        f"/boards/niah/?length={length}&cost={cost}&page={page}&sort={order}"
+        for length in LENGTHS
+        for cost in COSTS
+        for page in range(1, pages + 1)
+        for order in ("accuracy", "cost", "front")
+    ]
+    random.Random("views").shuffle(every)
+    return every[:count]
+
+
+def single_calls(rounds: int) -> dict[str, Any]:
+    """Server time in this process, one request at a time."""
+    from django.core.cache import cache
+    from django.db import connection
+    from django.test import Client
+    from django.test.utils import CaptureQueriesContext
+
+    client = Client(headers={"Accept-Encoding": "gzip"})
+
+    def ask(path: str, status: int = 200, **headers: str) -> Any:
+        response = client.get(path, headers=headers)
+        assert response.status_code == status, (path, response.status_code)
+        return response
+
+    ask("/boards/niah/")
+    addresses = iter(views(rounds * 4))
+    etag = ask("/boards/niah/?length=4096")["ETag"]
+    found: dict[str, Any] = {
+        "board, cold": timed(lambda: ask(next(addresses)), rounds),
+        "board, warm": timed(lambda: ask("/boards/niah/?length=4096"), rounds),
+        "board, 304": timed(lambda: ask("/boards/niah/?length=4096", 304, **{"If-None-Match": etag}), rounds),
+    }
+    filters = iter([f"/boards/niah/?length=4096&search=bench+{i:03}" for i in range(rounds)])
+    found["board, searched, cold"] = timed(lambda: ask(next(filters)), rounds)
+    families = iter([f"/boards/niah/?length=4096&family=hybrid&page={i + 1}" for i in range(rounds)])
+    found["board, one family in five, cold"] = timed(lambda: ask(next(families)), min(rounds, 30))
+    orders = iter([f"/boards/niah/lengths/?threshold=0.{i:03}" for i in range(100, 100 + rounds)])
+    found["length matrix, cold"] = timed(lambda: ask(next(orders)), min(rounds, 20))
+    cache.clear()
+    with CaptureQueriesContext(connection) as statements:
+        page = ask("/boards/niah/?length=4096")
+    found["statements, cold"] = len(statements)
+    found["page, gzip bytes"] = len(page.content)
+    with CaptureQueriesContext(connection) as statements:
+        ask("/boards/niah/?length=4096")
+    found["statements, warm"] = len(statements)
+    return found
+
+
+def fronts(rounds: int) -> dict[str, Any]:
+    import numpy as np
+
+    from longboard.boards.fronts import front, membership
+    from longboard.boards.sources import Key, Live
+    from longboard.fleet.models import Hardware
+    from longboard.registry.models import Suite
+
+    suites = {s.name: s.pk for s in Suite.objects.filter(is_current=True)}
+    key, hardware = Key(suites["niah"], "single", "accuracy"), Hardware.objects.get().pk
+    ask = {"cost": "ttft_ms", "hardware_id": hardware, "length": 4_096}
+    assert Live().front(key, **ask)
+    held = Live().held(key, efficiency_id=suites["efficiency"], **ask)
+    gain, cost = held.gains.numbers, held.costs.at(held.gains.systems)
+
+    def arbitrary() -> None:
+        again = Live().held(key, efficiency_id=suites["efficiency"], **ask)
+        front(again.gains.numbers["value"], again.costs.at(again.gains.systems)["value"])
+
+    def likely() -> None:
+        membership(*(np.stack([a["value"], a["low"], a["high"]], 1) for a in (gain, cost)), draws=64)
+
+    return {
+        "stored front": timed(lambda: Live().front(key, **ask), rounds),
+        "front of any axes, read and worked out": timed(arbitrary, rounds),
+        "front of any axes, worked out": timed(lambda: front(gain["value"], cost["value"]), rounds),
+        "its probabilities, 64 draws": timed(likely, min(rounds, 20)),
+        "candidates": int((gain["value"] == gain["value"]).sum()),
+    }
+
+
+def paging(rounds: int) -> dict[str, Any]:
+    """The API's keyset pages, 100 a page: the first, and the ten-thousandth (or the last)."""
+    from django.test import Client
+
+    from longboard.results.models import Measurement
+
+    client = Client()
+    total = Measurement.objects.count()
+    page = min(10_000, total // 100)
+    at = Measurement.objects.order_by("pk").values_list("pk", flat=True)[(page - 1) * 100]
+    first = client.get("/api/v1/measurements?limit=100").json()
+    assert first["next"]
+    from longboard.api import paging as cursors
+
+    cursor = cursors.after_pk("measurements", at - 1)
+
+    def ask(query: str) -> Any:
+        return client.get(f"/api/v1/measurements?limit=100{query}")
+
+    assert len(ask(f"&cursor={cursor}").json()["items"]) >= 90
+    return {"page 1": timed(lambda: ask(""), rounds), f"page {page}": timed(lambda: ask(f"&cursor={cursor}"), rounds)}
+
+
+def export() -> dict[str, Any]:
+    """Every measurement as CSV: first byte, rows a second, memory."""
+    from django.test import Client
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    list(Client().get("/export/measurements.csv").streaming_content)[:1]
+    before, start = resident(), time.perf_counter()
+    response = Client().get("/export/measurements.csv")
+    parts = iter(response.streaming_content)
+    next(parts), next(parts)
+    first = time.perf_counter() - start
+    most, size, last = before, 0, b""
+    for part in parts:
+        size, last = size + len(part), part
+        most = max(most, resident())
+    took = time.perf_counter() - start
+    rows = int(last.decode().rpartition("rows=")[2])
+    return {"first_byte_ms": round(first * 1_000, 1), "rows": rows, "rows_per_s": round(rows / took), "seconds": round(took, 1),
+            "megabytes": round(size / 1e6, 1), "memory_growth_megabytes": round((most - before) / 1e6, 1)}  # fmt: skip
+
+
+def new_result() -> dict[str, Any]:
+    """A result is accepted into the full board: how long its transaction takes, and when a reader sees it."""
+    from django.db import transaction
+    from django.test import Client
+    from tests import factories
+
+    from longboard.boards.summaries import refresh_due, update_summaries
+
+    client, found = Client(), {}
+    for name, suite, metrics in (
+        ("accuracy", factories.make_suite("niah"), {"accuracy": 1.0}),
+        ("efficiency", factories.make_suite("efficiency"), {name: float(base) / 1e3 for name, base in COSTS.items()}),
+    ):
+        system = factories.make_system(factories.make_model(f"newcomer-{name}"))
+        run = factories.make_accepted_run(system, suite=suite, context_length=4_096)
+        for metric, value in metrics.items():
+            factories.make_measurement(run, metric, value, n=N, task=run.tasks[0])
+        start = time.perf_counter()
+        with transaction.atomic():
+            update_summaries(run=run, now=datetime.now(UTC))
+        accepted = time.perf_counter() - start
+        page = client.get(f"/boards/niah/?length=4096&search=newcomer-{name}").content.decode()
+        seen = time.perf_counter() - start
+        assert name != "accuracy" or f"newcomer-{name}" in page, "not on the board"
+        found[name] = {"transaction_ms": round(accepted * 1_000, 1), "visible_after_ms": round(seen * 1_000, 1)}
+    start = time.perf_counter()
+    refresh_due(now=datetime.now(UTC))
+    found["job that writes ranks and fronts again, s"] = round(time.perf_counter() - start, 2)
+    return found
+
+
+class Clients:
+    """Threads that ask a server, each at its own pace; latencies in ms."""
+
+    def __init__(self, base: str, paths: list[str], *, threads: int, seconds: float, rate: float = 0.0) -> None:
+        self.latencies: list[float] = []
+        self.errors = 0
+        self._next = iter(paths)
+        self._lock = threading.Lock()
+        start = time.perf_counter()
+        workers = [
+            threading.Thread(
+                target=self._work,
+                args=(base, start + (i / rate if rate else 0), threads / rate if rate else 0, start + seconds),
+            )
+            for i in range(threads)
+        ]
+        [w.start() for w in workers]
+        [w.join() for w in workers]
+        self.rate = len(self.latencies) / (time.perf_counter() - start)
+
+    def _work(self, base: str, begin: float, every: float, end: float) -> None:
+        due = begin
+        while (now := time.perf_counter()) < end:
+            if every:
+                time.sleep(max(0.0, due - now))
+                due += every
+            with self._lock:
+                path = next(self._next, None)
+            if path is None:
+                return
+            start = time.perf_counter()
+            try:
+                ask = urllib.request.Request(base + path, headers={"Accept-Encoding": "gzip"})  # noqa: S310
+                with urllib.request.urlopen(ask, timeout=30) as answer:  # noqa: S310
+                    answer.read()
+            except OSError:
+                self.errors += 1
+                continue
+            self.latencies.append((time.perf_counter() - start) * 1_000)
+
+
+def under_load(database: str, seconds: float) -> dict[str, Any]:
+    """gunicorn, two workers: the rate at full speed, then latencies at half of it, for cold and for warm pages."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {
+        "LONGBOARD_DATABASE_URL": os.environ["LONGBOARD_DATABASE_URL"].rsplit("/", 1)[0] + f"/{database}",
+        "PYTHONPATH": f"{ROOT / 'platform'}:{ROOT / 'tasks'}",
+        "LONGBOARD_LOG_LEVEL": "ERROR",
+    }
+    command = [sys.executable, "-m", "gunicorn", "longboard.wsgi", "--bind", f"127.0.0.1:{port}", "--workers", "2",
+               "--threads", "2", "--log-level", "error", "--preload"]  # fmt: skip
+    server = subprocess.Popen(command, env=environment, cwd=ROOT)
+    base, found = f"http://127.0.0.1:{port}", {}
+    try:
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(f"{base}/healthz", timeout=5).read()  # noqa: S310
+                break
+            except OSError:
+                time.sleep(0.3)
+        Clients(base, ["/boards/niah/?length=4096"] * 40, threads=4, seconds=20)
+        cold = views(20_000)
+        for kind, paths in (("cold", cold), ("warm", ["/boards/niah/?length=4096"] * 100_000)):
+            full = Clients(base, paths, threads=4, seconds=seconds)
+            rest = paths[len(full.latencies) + full.errors + 8 :] if kind == "cold" else paths
+            half = Clients(base, rest, threads=4, seconds=seconds * 2, rate=full.rate / 2)
+            found[kind] = {
+                "full_speed_per_s": round(full.rate, 1),
+                "asked_per_s": round(full.rate / 2, 1),
+                "answered_per_s": round(half.rate, 1),
+                "latency": spread(half.latencies),
+                "errors": full.errors + half.errors,
+            }
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(20)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of full speed; half load takes twice as long")
+    parser.add_argument("--keep", action="store_true", help="keep the seeded database, and use one that was kept")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "scale-postgresql.json")
+    options = parser.parse_args()
+    os.environ.setdefault("LONGBOARD_DATA_DIR", tempfile.mkdtemp(prefix="scale-"))
+    os.environ.setdefault("LONGBOARD_LOG_LEVEL", "ERROR")
+    import django
+
+    django.setup()
+    from django.conf import settings
+    from django.db import connection
+    from django.test.utils import setup_test_environment
+
+    if connection.vendor != "postgresql":
+        sys.exit("This benchmark needs PostgreSQL: LONGBOARD_DATABASE_URL=postgresql://...")
+    setup_test_environment()
+    from longboard.boards.columns import rebuild_all
+    from longboard.boards.models import Column
+    from longboard.boards.summaries import refresh_due
+
+    original = settings.DATABASES["default"]["NAME"]
+    name = connection.creation.create_test_db(verbosity=0, autoclobber=True, keepdb=options.keep)
+    result: dict[str, Any] = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load_average_before": os.getloadavg()[0],
+    }
+    try:
+        if not Column.objects.exists():
+            start = time.perf_counter()
+            result["seeded"] = seed(options.models)
+            with connection.cursor() as cursor:
+                cursor.execute("ANALYZE")
+            result["seed_s"] = round(time.perf_counter() - start, 1)
+            print(json.dumps(result["seeded"]), f"in {result['seed_s']} s", flush=True)
+            start = time.perf_counter()
+            rebuild_all(now=NOW)
+            result["pack_columns_s"] = round(time.perf_counter() - start, 1)
+            start = time.perf_counter()
+            while refresh_due(now=NOW):
+                pass
+            result["ranks_and_fronts_s"] = round(time.perf_counter() - start, 1)
+            with connection.cursor() as cursor:
+                cursor.execute("ANALYZE")
+        for title, measure in (
+            ("single calls", lambda: single_calls(options.rounds)),
+            ("fronts", lambda: fronts(options.rounds)),
+            ("keyset pages", lambda: paging(options.rounds)),
+            ("export", export),
+            ("under load", lambda: under_load(name, options.seconds)),
+            ("new result", new_result),
+        ):
+            result[title] = measure()
+            print(f"{title}: {json.dumps(result[title], indent=1)}", flush=True)
+        result["load_average_after"] = os.getloadavg()[0]
+    finally:
+        if not options.keep:
+            connection.creation.destroy_test_db(str(original), verbosity=0)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"written to {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Makes everything that boards read again from the Cells: Columns, rank ranges, fronts. For repair, and after a restore."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.utils import timezone
+
+from longboard.boards.columns import rebuild_all
+from longboard.boards.summaries import refresh_due
+
+
+class Command(BaseCommand):
+    help = __doc__ or ""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        start = time.monotonic()
+        packed = rebuild_all(now=timezone.now())
+        self.stdout.write(f"{packed} columns packed in {time.monotonic() - start:.1f} s.")
+        start, places = time.monotonic(), 0
+        while done := refresh_due(now=timezone.now()):
+            places += done
+        self.stdout.write(f"Ranks and fronts of {places} places worked out in {time.monotonic() - start:.1f} s.")
