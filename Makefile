@@ -1,8 +1,10 @@
 # make demo   the whole product on this machine: three trained models, evaluated, on a leaderboard in your browser
 # make test   every test, on SQLite; with LONGBOARD_DATABASE_URL and LONGBOARD_TEST_REDIS_URL on PostgreSQL and Redis
+# make test-faults  kills, freezes, floods and restarts on the test's own PostgreSQL and Redis; prints a figure for each
+# make authorisation-table  writes who may do what again, after a change that is meant
 # make check  linters, types, import arrows, migrations, compose file
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format clean zoo-smoke
+.PHONY: help demo up test test-faults authorisation-table check format clean zoo-smoke
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -28,6 +30,13 @@ up: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
+
+test-faults: $(VENV)/.dev
+	FAULTS=all $(BIN)/python -m pytest tests/faults $(ARGS)
+
+authorisation-table: $(VENV)/.dev
+	WRITE_AUTHORISATION=1 $(BIN)/python -m pytest tests/api/test_authorisation.py -k committed_table
+	@git diff --stat -- tests/api/authorisation.tsv
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

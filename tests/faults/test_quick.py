@@ -14,6 +14,7 @@ import pytest
 from tests.faults.site import LEASE_S, SWEEP_S, wait_until
 
 from longboard_worker.client import Refused, SiteClient
+from longboard_worker.logbuffer import LogText
 
 COUNTED = (
     "SELECT (SELECT count(*) FROM results_bundle), (SELECT count(*) FROM results_measurement), "
@@ -90,11 +91,11 @@ def test_a_revoked_node_is_refused_with_its_next_call_and_its_run_is_queued_agai
     (run,) = site.submit()
     client = node.client()
     ticket = node.take(client)
-    assert not client.beat(ticket, None, "").cancel
+    assert not client.beat(ticket, None, LogText("", 0)).cancel
     assert site.api("POST", f"/nodes/{node.id}/state", {"state": "revoked"}).status_code == 200
     revoked = time.monotonic()
     with pytest.raises(Refused) as refused:
-        client.beat(ticket, None, "")
+        client.beat(ticket, None, LogText("", 0))
     refused_s = time.monotonic() - revoked
     assert (refused.value.status, refused_s < 5) == (401, True)
     with pytest.raises(Refused):  # its key is no use either

@@ -155,6 +155,7 @@ def beat(request: NodeRequest, attempt_id: UUID, body: BeatIn) -> Any:
         now=timezone.now(),
         progress=body.progress,
         log_text=body.log,
+        log_dropped=body.log_dropped,
     )
     return BeatOut(lease_until=reply.lease_until, cancel=reply.cancel, drain=reply.drain)
 
@@ -176,6 +177,7 @@ def fail(request: NodeRequest, attempt_id: UUID, body: FailIn) -> Any:
         failure_class=body.failure_class,
         message=body.message,
         log_text=body.log,
+        log_dropped=body.log_dropped,
         now=timezone.now(),
     )
     return Status(200, None)

@@ -259,6 +259,7 @@ class FencedIn(BaseModel):
 class BeatIn(FencedIn):
     progress: Progress | None = None
     log: Annotated[str, StringConstraints(max_length=300_000)] = ""
+    log_dropped: Annotated[int, Field(ge=0, lt=2**53)] = 0
 
 
 class BeatOut(BaseModel):
@@ -271,6 +272,7 @@ class FailIn(FencedIn):
     failure_class: FailureClass
     message: Annotated[str, StringConstraints(max_length=2_000)]
     log: Annotated[str, StringConstraints(max_length=300_000)] = ""
+    log_dropped: Annotated[int, Field(ge=0, lt=2**53)] = 0
 
 
 class UploadOut(BaseModel):

@@ -11,7 +11,7 @@ from django.db import transaction
 from pydantic import ValidationError
 
 from longboard.boards.summaries import update_summaries
-from longboard.errors import BadRequest, Conflict, NotAllowed
+from longboard.errors import BadRequest, Conflict, NotAllowed, NotFound
 from longboard.fleet.models import Hardware, Node
 from longboard.fleet.signatures import is_signed_by
 from longboard.results.agreement import lift_reproduced
@@ -39,6 +39,8 @@ def receive_bundle(*, attempt_id: UUID, node: Node, fence: int, signed: SignedBu
     A bundle of a lost Attempt is kept as `late` and never counted. Raises BadRequest for a payload that is not a
     ResultBundle and NotAllowed for a signature that is not the node's; then nothing is stored.
     """
+    if not Attempt.objects.filter(pk=attempt_id, node=node).exists():
+        raise NotFound(f"This node has no attempt {attempt_id}.")
     payload = signed.payload.encode()
     if signed.public_key != node.public_key:
         raise NotAllowed(f'The bundle is signed with another key than the one that node "{node.name}" enrolled with.')

@@ -141,14 +141,21 @@ def start(*, attempt_id: UUID, node: Node, fence: int, now: datetime) -> Attempt
 
 @transaction.atomic
 def beat(
-    *, attempt_id: UUID, node: Node, fence: int, now: datetime, progress: Progress | None = None, log_text: str = ""
+    *,
+    attempt_id: UUID,
+    node: Node,
+    fence: int,
+    now: datetime,
+    progress: Progress | None = None,
+    log_text: str = "",
+    log_dropped: int = 0,
 ) -> BeatReply:
     """Renews the lease and brings progress and log lines; brings back cancel and drain."""
     run, attempt = lock_attempt(attempt_id=attempt_id, node=node, fence=fence)
     _check_open(run, attempt)
     if not attempt.is_offline:
         attempt.lease_until = now + lease_time()
-    append_log(attempt, log_text)
+    append_log(attempt, log_text, log_dropped)
     attempt.save(update_fields=["lease_until", "log_head", "log_tail", "log_skipped_bytes"])
     if progress is not None:
         run.done, run.total, run.tokens = progress.done, progress.total, progress.tokens
@@ -175,14 +182,22 @@ def orders(*, attempt_id: UUID, node: Node, fence: int) -> BeatReply:
 
 @transaction.atomic
 def fail(
-    *, attempt_id: UUID, node: Node, fence: int, failure_class: FailureClass, message: str, log_text: str, now: datetime
+    *,
+    attempt_id: UUID,
+    node: Node,
+    fence: int,
+    failure_class: FailureClass,
+    message: str,
+    log_text: str,
+    now: datetime,
+    log_dropped: int = 0,
 ) -> Run:
     """The node gives up: the Attempt closes; the Run is queued again for a fault of the machine, else it has failed."""
     run, attempt = lock_attempt(attempt_id=attempt_id, node=node, fence=fence)
     if attempt.closed_as == Attempt.ClosedAs.FAILED and attempt.failure_class == failure_class:
         return run
     _check_open(run, attempt)
-    append_log(attempt, log_text)
+    append_log(attempt, log_text, log_dropped)
     closed_as = Attempt.ClosedAs.CANCELLED if failure_class == "cancelled" else Attempt.ClosedAs.FAILED
     close(run=run, attempt=attempt, closed_as=closed_as, failure=(failure_class, message), now=now)
     return run
@@ -219,8 +234,12 @@ def end(run: Run, state: str, *, now: datetime, failure_class: str, failure_mess
     move(run, rest, finished_at=now, failure_class=failure_class, failure_message=failure_message, held_gpu_s=0)
 
 
-def append_log(attempt: Attempt, text: str) -> None:
-    """Keeps the head and the tail of what came, and counts what fell out between them and out of over-long lines."""
+def append_log(attempt: Attempt, text: str, dropped: int = 0) -> None:
+    """Keeps the head and the tail of what came, and counts what fell out between them and out of over-long lines.
+
+    `dropped`: characters that the node itself left out.
+    """
+    attempt.log_skipped_bytes += dropped
     text = text.replace("\x00", "\ufffd")  # PostgreSQL's text cannot hold NUL
     room = LOG_HEAD_CHARS - len(attempt.log_head)
     if room > 0:
