@@ -34,9 +34,9 @@ def seed(systems: int) -> None:
     """One accuracy number and six costs for each System and length, the fronts of one length stored."""
     from tests import factories
 
-    from longboard.boards.models import Cell, FrontEntry
+    from longboard.boards.columns import rebuild_all
+    from longboard.boards.models import Cell
     from longboard.boards.summaries import rebuild_fronts
-    from longboard.fleet.models import Hardware
     from longboard.registry.models import Method, Model, System
     from longboard.submissions.models import Run
     from longboard_tasks.catalogue import METRICS
@@ -75,23 +75,9 @@ def seed(systems: int) -> None:
             ]  # fmt: skip
     Cell.objects.bulk_create(cells, batch_size=2_000)
     assert Run.objects.count() == 1
-    hardware = Hardware.objects.get(pk=pool.hardware_id)
-    for length in LENGTHS[:3] if systems <= 1_000 else ():
-        rebuild_fronts(hardware=hardware, context_length=length, now=factories.NOW)
-    if systems > 1_000:  # 400 draws of 10,000 points take minutes; the page only reads the rows
-        from longboard.boards.fronts import front
-
-        for length in LENGTHS[:3]:
-            here = Cell.objects.filter(context_length=length)
-            gains = dict(here.filter(metric="accuracy").values_list("system", "value"))
-            costs = dict(here.filter(metric="ttft_ms").values_list("system", "value"))
-            on = front([(pk, gains[pk], costs[pk]) for pk in gains])
-            FrontEntry.objects.bulk_create(
-                (FrontEntry(suite=niah, task="single", metric="accuracy", cost_metric="ttft_ms", context_length=length,
-                            hardware=hardware, system_id=pk, on_front=pk in on, probability=float(pk in on),
-                            updated_at=factories.NOW) for pk in gains),
-                batch_size=2_000,
-            )  # fmt: skip
+    rebuild_all(now=factories.NOW)
+    for length in LENGTHS[:3]:
+        rebuild_fronts(hardware=pool.hardware, context_length=length, now=factories.NOW)
 
 
 def measure(rounds: int) -> dict[str, dict[str, float]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 GAP = 2.0  # least space between two labels, px
 # To the right first: one reads from there. y runs downwards.
@@ -13,6 +15,9 @@ DIRECTIONS = tuple(
     for degrees in (0, -45, 45, -90, 90, -135, 135, 180)
 )
 REACHES = (12, 20, 32, 48, 68, 92, 120, 156)  # px from the mark to the label's nearest edge
+_WAYS = np.array([way for _ in REACHES for way in DIRECTIONS])  # [places, 2]
+_STEPS = np.array([(dx * reach, dy * reach) for reach in REACHES for dx, dy in DIRECTIONS])
+_DISTANCES = np.array([float(reach + rank) for reach in REACHES for rank in range(len(DIRECTIONS))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,36 +61,35 @@ def place(anchors: Sequence[Anchor], *, marks: Sequence[Box], lines: Sequence[Bo
     the front), and near places come before far ones.
     """
     taken: list[Box] = []
+    marked, lined = _edges(marks), _edges(lines)
     for anchor in anchors:
-        best, best_cost = None, math.inf
-        near = Box(
-            anchor.x - anchor.width - REACHES[-1], anchor.y - REACHES[-1] - anchor.height,
-            anchor.x + anchor.width + REACHES[-1], anchor.y + REACHES[-1] + anchor.height,
-        )  # fmt: skip
-        near_marks = [mark for mark in marks if near.overlap(mark)]
-        near_lines = [line for line in lines if near.overlap(line)]
-        for candidate, distance in _around_the_mark(anchor, frame):
-            if distance >= best_cost:
-                break  # candidates come by rising distance, and a cost is never below it
-            if any(candidate.grown(GAP).overlap(other) for other in taken):
-                continue
-            cost = distance + sum(min(24.0, candidate.overlap(line)) for line in near_lines)
-            if cost < best_cost:
-                cost += 1_000 * sum(candidate.overlap(mark) > 0 for mark in near_marks)
-            if cost < best_cost:
-                best, best_cost = candidate, cost
-        taken.append(best or _free_row(anchor, taken, frame))
+        boxes, distance = _around_the_mark(anchor)
+        cost = distance + np.minimum(24.0, _overlaps(boxes, lined)).sum(axis=1)
+        cost += 1_000 * (_overlaps(boxes, marked) > 0).sum(axis=1)
+        outside = (boxes[:, :2] < (frame.left, frame.top)).any(1) | (boxes[:, 2:] > (frame.right, frame.bottom)).any(1)
+        grown = boxes + (-GAP, -GAP, GAP, GAP)
+        cost[outside | (_overlaps(grown, _edges(taken)) > 0).any(axis=1)] = math.inf
+        best = int(np.argmin(cost))
+        taken.append(Box(*map(float, boxes[best])) if cost[best] < math.inf else _free_row(anchor, taken, frame))
     return taken
 
 
-def _around_the_mark(anchor: Anchor, frame: Box) -> Iterator[tuple[Box, float]]:
-    for reach in REACHES:
-        for rank, (dx, dy) in enumerate(DIRECTIONS):
-            centre_x = anchor.x + dx * reach + _sign(dx) * anchor.width / 2
-            centre_y = anchor.y + dy * reach + _sign(dy) * anchor.height / 2
-            box = _around(centre_x, centre_y, anchor)
-            if frame.holds(box):
-                yield box, reach + rank
+def _around_the_mark(anchor: Anchor) -> tuple[np.ndarray, np.ndarray]:
+    """Every place for a label, [places, 4] as left, top, right, bottom, and its distance, near ones first."""
+    size = np.array([anchor.width, anchor.height])
+    centres = np.array([anchor.x, anchor.y]) + _STEPS + np.sign(_WAYS) * size / 2
+    return np.concatenate([centres - size / 2, centres + size / 2], axis=1), _DISTANCES
+
+
+def _edges(boxes: Sequence[Box]) -> np.ndarray:
+    return np.array([(b.left, b.top, b.right, b.bottom) for b in boxes], float).reshape(-1, 4)
+
+
+def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Areas that [B, 4] and [M, 4] boxes share, [B, M]."""
+    wide = np.minimum(boxes[:, None, 2], others[None, :, 2]) - np.maximum(boxes[:, None, 0], others[None, :, 0])
+    high = np.minimum(boxes[:, None, 3], others[None, :, 3]) - np.maximum(boxes[:, None, 1], others[None, :, 1])
+    return np.maximum(wide, 0.0) * np.maximum(high, 0.0)
 
 
 def _free_row(anchor: Anchor, taken: Sequence[Box], frame: Box) -> Box:
@@ -102,16 +106,8 @@ def _free_row(anchor: Anchor, taken: Sequence[Box], frame: Box) -> Box:
     return min(free, key=lambda p: math.hypot((p.left + p.right) / 2 - anchor.x, (p.top + p.bottom) / 2 - anchor.y))
 
 
-def _around(x: float, y: float, anchor: Anchor) -> Box:
-    return Box(x - anchor.width / 2, y - anchor.height / 2, x + anchor.width / 2, y + anchor.height / 2)
-
-
 def _nudged(anchor: Anchor, frame: Box) -> Box:
     """The last resort in a full frame: beside the mark, pushed inside."""
     left = min(max(anchor.x + REACHES[0], frame.left), frame.right - anchor.width)
     top = min(max(anchor.y - anchor.height / 2, frame.top), frame.bottom - anchor.height)
     return Box(left, top, left + anchor.width, top + anchor.height)
-
-
-def _sign(value: float) -> int:
-    return 0 if abs(value) < 1e-9 else int(math.copysign(1, value))
