@@ -46,6 +46,7 @@ INSTALLED_APPS = [
     "longboard.submissions",
     "longboard.results",
     "longboard.boards",
+    "longboard.literature",
     "longboard.api",
     "longboard.embedded",
 ]
@@ -112,6 +113,7 @@ WHITENOISE_USE_FINDERS = True
 MEDIA_ROOT = DATA_DIR / "media"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 40 * 2**20  # a bundle is at most 32 MiB
 
+SESSION_ENGINE = "longboard.accounts.sessions"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = BEHIND_TLS
 SESSION_COOKIE_HTTPONLY = True
 SECURE_CONTENT_TYPE_NOSNIFF = True

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db.models import Sum
+from django.db.models import Count, DateTimeField, DurationField, ExpressionWrapper, F, Sum, Value
 
 from longboard.accounts.models import User
 from longboard.errors import QuotaExceeded
@@ -89,8 +89,9 @@ def recent_gpu_s(owners: Iterable[int], now: datetime) -> dict[int, float]:
     spent = GpuSpend.objects.filter(user__in=owners, closed_at__gt=now - RECENT, refunded_for="")
     for owner, seconds in spent.order_by().values_list("user").annotate(Sum("gpu_s")):
         usage[owner] += seconds
+    so_far = Sum(ExpressionWrapper(Value(now, DateTimeField()) - F("leased_at"), output_field=DurationField()))
     held = Attempt.objects.filter(run__owner__in=owners, closed_as=Attempt.ClosedAs.OPEN, is_offline=False)
-    for owner, leased_at in held.order_by().values_list("run__owner", "leased_at"):
+    for owner, count, length in held.order_by().values_list("run__owner").annotate(Count("pk"), so_far=so_far):
         # At least a second each, so that one owner's first runs do not take every node at once.
-        usage[owner] += max(1.0, (now - leased_at).total_seconds())
+        usage[owner] += max(float(count), length.total_seconds())
     return usage
