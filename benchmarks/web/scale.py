@@ -38,8 +38,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "longboard.settings")
 LENGTHS = tuple(2**power for power in range(10, 18))  # 1K to 128K
 COSTS = {"ttft_ms": 50, "tpot_ms": 5, "peak_memory_bytes": 2**29, "cache_bytes": 2**22, "decode_tokens_per_s": 200,
          "prefill_tokens_per_s": 9_000}  # fmt: skip
-DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
-N = 100
+DEPTHS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+N = 96
 FAILED = 0.05  # of the efficiency runs
 FAMILIES = ("full attention", "state space", "hybrid", "linear attention", "sparse attention")
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -128,12 +128,12 @@ def seed(models: int) -> dict[str, int]:
         skill, price = skills[pk]
         found = []
         for step, length in enumerate(LENGTHS):
-            depths = [round(min(1, skill * 0.93**step * own.uniform(0.9, 1.1)) * N / 5) / (N / 5) for _ in DEPTHS]
+            depths = [round(min(1, skill * 0.93**step * own.uniform(0.9, 1.1)) * 16) / 16 for _ in DEPTHS]
             share = sum(depths) / len(depths)
             run = runs[pk, length, niah.pk]
             found.append((niah.pk, run, "single", "accuracy", length, None, share, *wilson(share, N), N))
             found += [
-                (niah.pk, run, "single", "accuracy_by_depth", length, depth, value, *wilson(value, N // 5), N // 5)
+                (niah.pk, run, "single", "accuracy_by_depth", length, depth, value, *wilson(value, 16), 16)
                 for depth, value in zip(DEPTHS, depths, strict=True)
             ]
             if (pk, length) not in failed:

@@ -21,7 +21,10 @@ from django.views.decorators.http import require_safe
 
 from longboard.boards import dump, exports, queries
 from longboard.boards.board_view import BoardView
+from longboard.boards.compare import compare_page, crossover_page
 from longboard.boards.length_page import length_page
+from longboard.boards.system_page import SystemPage, system_page
+from longboard.errors import BadRequest
 from longboard.registry.models import Suite
 
 KEEP_S = 300  # a rendered region, in memory; its key changes with the numbers
@@ -93,6 +96,55 @@ def lengths_table(request: HttpRequest, suite: str, kind: str) -> HttpResponseBa
     return exports.download(
         kind, length_page(found, view).table, name=slugify(f"longboard {found.suite.label} lengths")
     )
+
+
+@require_safe
+def compare(request: HttpRequest) -> HttpResponseBase:
+    """Two to five Systems side by side; a page that says what to do when it is asked for another number of them."""
+    try:
+        page = compare_page(request.GET)
+    except BadRequest as error:
+        return render(request, "400.html", {"why": error.message}, status=400)
+    context = {"page": page, "tables": [("accuracy", page.accuracy), ("efficiency", page.efficiency)]}
+    return _cacheable(request, render(request, "boards/compare.html", context), s_maxage=60)
+
+
+@require_safe
+def compare_table(request: HttpRequest, kind: str) -> HttpResponseBase:
+    try:
+        return exports.download(kind, compare_page(request.GET).table, name="longboard-compare")
+    except BadRequest as error:
+        return render(request, "400.html", {"why": error.message}, status=400)
+
+
+@require_safe
+def crossover(request: HttpRequest) -> HttpResponseBase:
+    """At which length one System overtakes another, by metric."""
+    try:
+        page = crossover_page(request.GET)
+    except BadRequest as error:
+        return render(request, "400.html", {"why": error.message}, status=400)
+    return _cacheable(request, render(request, "boards/crossover.html", {"page": page}), s_maxage=60)
+
+
+@require_safe
+def system(request: HttpRequest, slug: str) -> HttpResponseBase:
+    """One System with its numbers and their history."""
+    page = _find_system(slug)
+    context = {"page": page, "tables": [("current", page.current), ("history", page.history)]}
+    return _cacheable(request, render(request, "boards/system.html", context), s_maxage=60)
+
+
+@require_safe
+def system_table(request: HttpRequest, slug: str, kind: str) -> HttpResponseBase:
+    return exports.download(kind, _find_system(slug).table, name=slugify(f"longboard {slug}"))
+
+
+def _find_system(slug: str) -> SystemPage:
+    page = system_page(slug)
+    if page is None:
+        raise Http404(f'There is no system "{slug[:80]}". Boards list those that there are.')
+    return page
 
 
 @require_safe
