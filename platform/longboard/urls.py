@@ -10,6 +10,7 @@ urlpatterns = [
     path("", include("longboard.registry.urls")),
     path("", include("longboard.fleet.urls")),
     path("", include("longboard.submissions.urls")),
+    path("", include("longboard.literature.urls")),
     path("accounts/", include("longboard.accounts.urls")),
     path("api/", include("longboard.api.urls")),
     path("admin/", admin.site.urls),

@@ -76,7 +76,7 @@ class Campaign:
 
     def _serve(self, device: str) -> None:
         """Launches on one device, one after the other; the next child imports its libraries meanwhile."""
-        spare = self._start(device)
+        spare: subprocess.Popen[str] | None = self._start(device)
         while (request := self._take()) is not None:
             child, spare = spare, self._start(device) if self.taken < len(self.requests) else None
             if child is None:

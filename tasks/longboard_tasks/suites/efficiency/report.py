@@ -145,6 +145,11 @@ class Breakdown(Spec):
     groups: dict[Slug, float]  # of kernels; `idle` is wall - busy
     modules: dict[Slug, float] = Field(default_factory=dict)  # device time between entering and leaving, with gaps
 
+    def module_share(self, name: str) -> float:
+        """Of the time between the first module and the last; hooks make that pass a little longer than `wall_ms`."""
+        whole = max(self.wall_ms, sum(self.modules.values()))
+        return self.modules.get(name, 0.0) / whole if whole else 0.0
+
 
 class Ceilings(Spec):
     """What this machine reached in this run: the denominators of every ratio."""

@@ -44,6 +44,7 @@ class TorchSubject:
         self.stream: Stream | None = None
         self.kept: Any = None  # full logits, until the first token is chosen
         self.token: Tensor | None = None
+        self.last: Tensor | None = None  # the logits that chose the token, [B, V]
 
     @property
     def device(self) -> torch.device:
@@ -68,8 +69,10 @@ class TorchSubject:
         return {"copy": copied - started, "forward": read - copied, "sample": first - read, "ttft": first - started}
 
     def decode_step(self) -> None:
-        assert self.stream is not None  # noqa: S101
-        self._choose(self.reader.read(self.stream, self.token, 1)[:, -1])
+        stream, token = self.stream, self.token
+        if stream is None or token is None:
+            raise RuntimeError("no prompt was read: there is nothing to decode after")
+        self._choose(self.reader.read(stream, token, 1)[:, -1])
 
     def stand_at(self, length: int, *, head: int) -> None:
         """A stream at `length` tokens, of which only the first `head` were read."""
@@ -84,26 +87,33 @@ class TorchSubject:
 
     def read_last_pass(self, tokens: int) -> None:
         """`tokens` more after where the stream stands: the last pass of a chunked prompt."""
-        assert self.stream is not None  # noqa: S101
+        if self.stream is None:
+            raise RuntimeError("no prompt was read: there is no last pass")
         ids = self.host_ids[:, :tokens].to(self.device)
         keep = tokens if self.logits == "full" else 1
         self._choose(self.reader.read(self.stream, ids, keep)[:, -1])
+
+    def room_for_logits(self, tokens: int) -> Tensor:
+        """Unwritten memory for the logits of `tokens` tokens a row, in the dtype that the class gives."""
+        if self.last is None:
+            raise RuntimeError("no prompt was read: the logits' dtype is not known")
+        return self.last.new_empty((self.batch, tokens, self.last.shape[-1]))
 
     def held_bytes(self) -> dict[str, int]:
         return count_bytes(self.stream) if self.stream else {"kv": 0, "state": 0}
 
     def drop(self) -> None:
-        self.stream = self.kept = self.token = None
+        self.stream = self.kept = self.token = self.last = None
 
     def _choose(self, logits: Tensor) -> None:
         self.token = logits.argmax(-1, keepdim=True)
         self.token.tolist()  # waits: the token is on the host
-        self.finite = logits  # looked at outside the clock
+        self.last = logits.clone()  # looked at outside the clock; a view would keep the logits of the whole prompt
 
 
 def check_finite(subject: TorchSubject) -> None:
     """Raises NotFinite when the last logits hold NaN or infinity."""
-    if not bool(torch.isfinite(subject.finite).all()):
+    if subject.last is not None and not bool(torch.isfinite(subject.last).all()):
         raise NotFinite("the logits hold NaN or infinity")
 
 

@@ -201,12 +201,10 @@ class Launch:
             return None
         energy = judge(trace, tokens=length * batch * passes, idle_w=self.idle_w) if trace else None
         self.note_pace(reading, logits, batch, length, min(seconds["ttft"]))
-        size = self.loaded.model.dtype.itemsize
-        keep = length if logits == "full" else 1
-        logit_bytes = batch * keep * self.loaded.model.config.get_text_config(decoder=True).vocab_size * size
+        kept = length if logits == "full" else 1
         self.add_cell(
             times={f"{name}_ms": summarise([s * 1_000 for s in values]) for name, values in seconds.items()},
-            memory=self.memory(memory, subject, logit_bytes, standing=False),
+            memory=self.memory(memory, subject, kept, standing=False),
             energy=energy,
             noise=noise_flags([seconds["ttft"]], throttled=self.meter.throttle_reasons()),
             **key,
@@ -230,7 +228,9 @@ class Launch:
             return
         try:
             if subject is None:
-                subject = TorchSubject(self.reader, length=max(length, self.head), batch=batch, steps=4_096)
+                subject = TorchSubject(
+                    self.reader, length=max(length, self.head), batch=batch, steps=2_048 if window_s else 128
+                )
                 subject.stand_at(length, head=self.head)
             memory = PeakMemory(self.device)
             memory.start()
@@ -249,10 +249,9 @@ class Launch:
             return
         ms = [gap * 1_000 for gap in gaps]
         energy = judge(trace, tokens=batch * len(gaps), idle_w=self.idle_w) if trace else None
-        vocabulary = self.loaded.model.config.get_text_config(decoder=True).vocab_size
         self.add_cell(
             times={"tpot_ms": summarise(ms)},
-            memory=self.memory(memory, subject, batch * vocabulary * self.loaded.model.dtype.itemsize, standing=True),
+            memory=self.memory(memory, subject, 1, standing=True),
             energy=energy,
             noise=noise_flags([ms], throttled=self.meter.throttle_reasons()),
             **key,
@@ -347,9 +346,7 @@ class Launch:
                     last = min(self.reader.chunk, tokens)
                     subject.stand_at(max(tokens - last, 16), head=min(self.head, max(tokens - last, 16)))
                     if logits == "full":
-                        vocabulary = self.loaded.model.config.get_text_config(decoder=True).vocab_size
-                        rows = max(tokens - last, 1)
-                        held = torch.empty(rows, vocabulary, dtype=self.loaded.model.dtype, device=self.device)
+                        held = subject.room_for_logits(max(tokens - last, 1))
                     subject.read_last_pass(last)
                 held = None
                 for _ in range(16):
@@ -406,7 +403,7 @@ class Launch:
                 if self.left_s < 4:
                     return
                 try:
-                    self.break_down(length, phase, reading)  # type: ignore[arg-type]
+                    self.break_down(length, phase, reading)
                 except Exception as error:
                     if failure_of(error) is None:
                         raise
@@ -423,7 +420,7 @@ class Launch:
                 subject.read_prompt(time.perf_counter)
         else:
             subject.stand_at(length, head=self.head)
-            work = subject.decode_step  # type: ignore[assignment]
+            work = subject.decode_step
         groups, wall, busy, launches = profile(work, self.device)
         modules = module_times(self.loaded.model, work, self.device)
         self.rows["breakdowns"].append(
@@ -450,8 +447,10 @@ class Launch:
             return torch.cuda.get_device_properties(self.device).total_memory
         return report_hardware(self.device).memory_bytes
 
-    def memory(self, peak: PeakMemory, subject: TorchSubject, logits: int, *, standing: bool) -> Memory:
-        """`standing`: the cache was there before `peak` began."""
+    def memory(self, peak: PeakMemory, subject: TorchSubject, kept: int, *, standing: bool) -> Memory:
+        """`kept`: tokens of a row whose logits were held; `standing`: the cache was there before `peak` began."""
+        last = subject.last  # in the dtype that the class gives: some cast to fp32
+        logits = kept * last.numel() * last.element_size() if last is not None else 0
         held = sum(subject.held_bytes().values())
         weights = self.loaded.weights_bytes
         if self.on_cuda:

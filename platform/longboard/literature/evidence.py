@@ -1,0 +1,440 @@
+"""Our figure for each claim that we can measure or compute: one function a claim, in the claim's own unit.
+
+A function returns None while the numbers that it needs are not there. The shapes stand for the models of the papers; a
+figure of another shape, length or batch than the claim's is marked `scaled`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from statistics import median
+
+from longboard.literature.catalogue import Claim, load_claims
+from longboard.literature.crossover import Point, find_crossover
+from longboard.literature.measurements import Table, load_tables, main_stat
+from longboard.literature.verdicts import Evidence, Verdict, judge
+from longboard_tasks.costmodel import Architecture, Layer, architecture_of
+from longboard_tasks.shapes import load_shapes
+from longboard_tasks.suites.efficiency.report import Cell, Limit, Stat
+
+GIB = 2**30
+CAP = 24 * GIB
+PAPER_LENGTH = 57_344
+SSM, TRANSFORMER = "mamba2-780m", "qwen2.5-0.5b"  # the pair of the characterisation paper
+CLASSES = ("H100", "A100", "4090", "H200", "Orin")  # hardware classes that papers name
+
+Measure = Callable[[Claim, Table], Evidence | None]
+Compute = Callable[[Claim], Evidence | None]
+
+
+def all_verdicts(table: Table | None = None) -> list[Verdict]:
+    """Every claim judged: closed forms first, then the newest table that has the numbers (or `table` alone)."""
+    return [verdict_of(claim, table) for claim in load_claims().values()]
+
+
+def verdict_of(claim: Claim, table: Table | None = None) -> Verdict:
+    if claim.claim_id in COMPUTED:
+        return judge(claim, COMPUTED[claim.claim_id](claim))
+    measure = MEASURED.get(claim.claim_id)
+    for one in [table] if table else load_tables().values():
+        found = measure(claim, one) if measure else None
+        if found is not None:
+            return judge(claim, found)
+    return judge(claim, None)
+
+
+# Closed forms
+
+
+def _closed(value: float, basis: str, *, scaled: bool = False) -> Evidence:
+    return Evidence(value, value, value, basis, hardware="", same_class=True, scaled=scaled)
+
+
+def _shape(shape_id: str) -> Architecture:
+    return architecture_of(load_shapes()[shape_id])
+
+
+def kv_of_a_34b(claim: Claim) -> Evidence:
+    return _closed(_shape("yi-34b").kv_bytes_per_token(), "cost model, Yi 34B shape in bf16")
+
+
+def multi_query_capacity(claim: Claim) -> Evidence:
+    """Pope et al.: 64 chips. Heads shared out: one key head of size 128 a chip and every row; rows shared out: one key head of
+    size 256 and a 64th of the rows."""
+    chips, head, shared_head = 64, 128, 256
+    return _closed(head * chips / shared_head, "bytes of keys a chip holds, 64 chips: 128 B against 256 B / 64")
+
+
+def jamba_cache(claim: Claim) -> Evidence:
+    shape = _shape("jamba-52b")
+    attention = [layer for layer in shape.layers if layer.kv_width]
+    ratio = len(shape.layers) * attention[0].kv_width / sum(layer.kv_width for layer in attention)
+    return _closed(ratio, "cost model, keys and values alone; the states add 16 MiB whatever the length")
+
+
+def jamba_fits(claim: Claim) -> Evidence:
+    """int8 weights, bf16 keys; passes of 4,096 tokens."""
+    shape = _shape("jamba-52b")
+    spare = 80e9 - shape.stored - shape.state_bytes() - 4_096 * 2 * 3 * (shape.hidden + shape.inner)
+    tokens = spare / shape.kv_bytes_per_token()
+    return _closed(tokens, "cost model: int8 weights of 51.6 GB, bf16 keys and values, in 80 GB")
+
+
+def masformer_compute(claim: Claim) -> Evidence:
+    """1.3B dense: 24 layers of width 2,048; four of them full, the others a window of 1,024, at 16,384 tokens."""
+    layers, width, length, window, full = 24, 2_048, 16_384, 1_024, 4
+    rest = 2 * 12 * width**2  # projections and MLP of a token and layer
+    whole = 4 * width * length / 2
+    local = 4 * width * (window * (window + 1) / 2 + (length - window) * window) / length
+    before = layers * (rest + whole)
+    after = layers * rest + full * whole + (layers - full) * local
+    alone = 100 * (1 - (full * whole + (layers - full) * local) / (layers * whole))
+    return _closed(
+        100 * (1 - after / before),
+        f"FLOPs of attention, projections and MLP at 16K; of attention alone the saving is {alone:.0f} %",
+        scaled=True,
+    )
+
+
+def zebra_cache(claim: Claim) -> Evidence:
+    """Group of four layers, one of them full, the others with a window of 1,024."""
+    group, window, length = 4, 1_024, 131_072
+    full = Layer("attention", 0, 0, kv_width=1)
+    local = Layer("window", 0, 0, kv_width=1, window=window)
+    held = full.keys(length) + (group - 1) * local.keys(length)
+    formula = 1 / group + (1 - 1 / group) * window / length
+    return _closed(
+        held / (group * length) / formula, "keys that transformers' windowed cache holds at 128K: window - 1"
+    )
+
+
+COMPUTED: dict[str, Compute] = {
+    "challenges-deploying-01": kv_of_a_34b,
+    "efficiently-scaling-inference-01": multi_query_capacity,
+    "jamba-01": jamba_cache,
+    "jamba-02": jamba_fits,
+    "masformer-01": masformer_compute,
+    "zebra-02": zebra_cache,
+}
+
+
+# Measured
+
+
+def _measured(
+    claim: Claim, table: Table, stat: tuple[float, float, float], basis: str, *, scaled: bool = False,
+    outcome: str | None = None,
+) -> Evidence:  # fmt: skip
+    value, low, high = stat
+    return Evidence(
+        value=value,
+        low=min(low, high),
+        high=max(low, high),
+        basis=basis,
+        hardware=table.device,
+        measured_on=table.measured_on,
+        same_class=any(name in table.device and name in claim.paper_hardware for name in CLASSES),
+        scaled=scaled,
+        outcome=outcome,  # type: ignore[arg-type]
+        url=f"/efficiency/{table.slug}/",
+    )
+
+
+def _ratio(a: Stat, b: Stat) -> tuple[float, float, float]:
+    """a / b with the widest interval of both."""
+    return a.value / b.value, a.low / b.high, a.high / b.low
+
+
+def _prefill(table: Table, system: str, length: int, logits: str = "last") -> Cell | None:
+    cell = table.find(system, "prefill", length, logits=logits)  # type: ignore[arg-type]
+    return cell if cell and not cell.failure else None
+
+
+def _limits(table: Table, logits: str, reading: str) -> tuple[Limit, Limit] | None:
+    subject = table.limit(SSM, reading, logits, CAP)  # type: ignore[arg-type]
+    base = table.limit(TRANSFORMER, reading, logits, CAP)  # type: ignore[arg-type]
+    return (subject, base) if subject and base and base.tokens else None
+
+
+def _limit_words(table: Table, system: str) -> str:
+    """All four readings of one System under the cap, in words."""
+    parts = []
+    for logits in ("full", "last"):
+        for reading, word in (("one_shot", "one pass"), ("chunked", "in chunks")):
+            found = table.limit(system, reading, logits, CAP)  # type: ignore[arg-type]
+            if found:
+                more = "≥ " if found.ended in ("position_limit", "no_time") else ""
+                parts.append(f"{word}, {logits} logits {more}{found.tokens:,}")
+    return "; ".join(parts)
+
+
+def longest_of_the_ssm(claim: Claim, table: Table) -> Evidence | None:
+    """The claim's own reading is one pass with the logits of the whole prompt."""
+    one, chunks = (table.limit(SSM, reading, "full", CAP) for reading in ("one_shot", "chunked"))
+    if one is None:
+        return None
+    best = max(one.tokens, chunks.tokens if chunks else 0)
+    wanted = float(claim.expected) * (1 - float(claim.tolerance_rel))
+    if one.ended == "no_time" and one.tokens < wanted:
+        return None  # only a lower bound
+    outcome = None
+    if one.tokens < wanted <= best:
+        outcome = "in_part"
+    return _measured(
+        claim, table, (one.tokens, one.tokens, one.tokens),
+        f"Under 24 GiB, Mamba-2 780M shape, stock transformers without extra kernels: {_limit_words(table, SSM)} tokens. "
+        "The claim's reading is one pass with full logits.",
+        outcome=outcome,
+    )  # fmt: skip
+
+
+def longest_ratio(claim: Claim, table: Table) -> Evidence | None:
+    """As the paper reads where both can; the stock pass of the SSM ends early, so the reading in chunks stands beside it."""
+    logits = "last" if claim.claim_type == "control" else "full"
+    pair = _limits(table, logits, "one_shot")
+    chunked = _limits(table, logits, "chunked")
+    if pair is None or chunked is None or any(x.ended == "no_time" for x in chunked):
+        return None
+    one, other = pair[0].tokens / pair[1].tokens, chunked[0].tokens / chunked[1].tokens
+    basis = (
+        f"Under 24 GiB with {logits} logits: {other:.2f}× read in chunks, {one:.2f}× in one pass. "
+        f"Mamba-2 780M: {_limit_words(table, SSM)}. Qwen2.5 0.5B: {_limit_words(table, TRANSFORMER)}."
+    )
+    return _measured(claim, table, (other, other, other), basis)
+
+
+def ttft_ratio(lengths: Sequence[int], logits: str, *, base_over_subject: bool = True) -> Measure:
+    """The largest ratio over the lengths that both have."""
+
+    def measure(claim: Claim, table: Table) -> Evidence | None:
+        subject, base = (SSM, TRANSFORMER) if claim.subject.startswith("mamba") else (TRANSFORMER, SSM)
+        found = []
+        for length in lengths:
+            a, b = _prefill(table, subject, length, logits), _prefill(table, base, length, logits)
+            if a and b:
+                found.append((_ratio(main_stat(b), main_stat(a)), length, a, b))
+        if not found:
+            return None
+        ratio, length, a, b = max(found, key=lambda item: item[0][0])
+        return _measured(
+            claim, table, ratio,
+            f"TTFT at {length:,} with {logits} logits: {main_stat(b).value:,.0f} ms against {main_stat(a).value:,.0f} ms "
+            f"({b.system} over {a.system}; stock code, the Mamba-2 layer in plain torch)",
+        )  # fmt: skip
+
+    return measure
+
+
+def ttft_crossing(claim: Claim, table: Table) -> Evidence | None:
+    points = _points(table, SSM, TRANSFORMER, "prefill", PAPER_LENGTH)
+    if len(points) < 3:
+        return None
+    found = find_crossover(SSM, TRANSFORMER, points)
+    if found.crossings:
+        first = found.crossings[0]
+        return _measured(
+            claim,
+            table,
+            (first.length, first.low or first.length, first.high or first.length),
+            "first crossing of the medians",
+        )
+    worst = found.points[-1]
+    return _measured(
+        claim, table, (math.inf, math.inf, math.inf),
+        f"No crossing up to {worst.length:,}: {found.better} is faster everywhere, {worst.ratio:.0f}× at the longest "
+        "(stock code; with fast kernels on both sides the two met near 64K on this device, docs/efficiency.md)",
+        outcome="fails",
+    )  # fmt: skip
+
+
+def energy_ratio(claim: Claim, table: Table) -> Evidence | None:
+    joules = []
+    for system in (TRANSFORMER, SSM):
+        cells = [
+            c for c in table.report.cells
+            if (c.system, c.phase, c.context_length) == (system, "prefill", PAPER_LENGTH) and c.energy and c.energy.is_valid
+        ]  # fmt: skip
+        if not cells or cells[0].energy is None or cells[0].energy.per_token is None:
+            return None
+        joules.append(cells[0].energy.per_token * PAPER_LENGTH)
+    ratio = joules[0] / joules[1]
+    return _measured(
+        claim, table, (ratio, ratio, ratio),
+        f"Energy of one prefill of {PAPER_LENGTH:,} tokens, NVML counter: {joules[0]:,.0f} J Qwen2.5 0.5B, {joules[1]:,.0f} J "
+        "Mamba-2 780M (stock code)",
+    )  # fmt: skip
+
+
+def memory_reduction(claim: Claim, table: Table) -> Evidence | None:
+    """Peak of a full-logits prefill at the paper's length; in chunks, since the SSM's one pass does not fit."""
+    a = table.find(SSM, "prefill", PAPER_LENGTH, logits="full")
+    b = table.find(TRANSFORMER, "prefill", PAPER_LENGTH, logits="full")
+    if not (a and b and a.memory and b.memory):
+        return None
+    saved = 100 * (1 - a.memory.peak / b.memory.peak)
+    return _measured(
+        claim, table, (saved, saved, saved),
+        f"{a.memory.peak / GIB:.1f} GiB ({a.reading.replace('_', ' ')}) against {b.memory.peak / GIB:.1f} GiB "
+        f"({b.reading.replace('_', ' ')}) at {PAPER_LENGTH:,}",
+    )  # fmt: skip
+
+
+def operator_share(module: bool) -> Measure:
+    """Share of the state-space part: by module as the paper counts, or by kernel name."""
+
+    def measure(claim: Claim, table: Table) -> Evidence | None:
+        for system in ("mamba2-130m", "mamba2-780m", "mamba2-1b"):
+            found = list(table.breakdowns(system, "prefill"))
+            if not found:
+                continue
+            shares = []
+            for b in found:
+                if module:
+                    shares.append(100 * b.module_share("state_space"))
+                else:
+                    shares.append(100 * b.groups.get("scan_and_conv", 0.0) / max(b.busy_ms, 1e-9))
+            best = max(shares)
+            how = "time inside the state-space modules, projections and convolution included" if module else (
+                "kernels named as scan or convolution; the stock code's scan is matrix products and elementwise kernels"
+            )  # fmt: skip
+            lengths = ", ".join(f"{b.context_length:,}" for b in found)
+            return _measured(
+                claim, table, (best, min(shares), best), f"{system}, prefill at {lengths}: {how}",
+                scaled=system != "mamba2-130m",
+            )  # fmt: skip
+        return None
+
+    return measure
+
+
+def decode_over_bound(claim: Claim, table: Table) -> Evidence | None:
+    """Host-timed steps; beside them the device's busy time, which does not wait for Python."""
+    wall, busy = [], []
+    for system in table.systems:
+        shape = table.architecture(system)
+        if shape is None:
+            continue
+        for length in table.lengths(system, "decode"):
+            cell = table.find(system, "decode", length)
+            if cell and 4_096 <= length <= 131_072:
+                bound = shape.decode_bytes(length) / table.sheet().bandwidth
+                wall.append(main_stat(cell).value / 1_000 / bound)
+        for b in table.breakdowns(system, "decode"):
+            if b.context_length >= 4_096:
+                busy.append(b.busy_ms / 1_000 * table.sheet().bandwidth / shape.decode_bytes(b.context_length))
+    if not wall:
+        return None
+    says = f"Largest measured / bound over {len(wall)} cells is {max(wall):.0f}, by the host's clock (median {median(wall):.0f})."
+    if busy:
+        says += f" The device itself was busy {min(busy):.1f} to {max(busy):.1f} times the bound: the rest is Python's launches."
+    return _measured(claim, table, (max(wall), min(wall), max(wall)), says)
+
+
+def prefill_model_error(claim: Claim, table: Table) -> Evidence | None:
+    """One-pass prefill of the Transformers at 16K and more against FLOPs over the reached matrix rate."""
+    errors = []
+    for system in table.systems:
+        shape = table.architecture(system)
+        if shape is None or shape.kind != "attention":
+            continue
+        for length in table.lengths(system, "prefill"):
+            cell = table.find(system, "prefill", length)
+            if cell and length >= 16_384:
+                seconds = main_stat(cell).value / 1_000
+                errors.append(abs(seconds - shape.prefill_flops(length) / table.sheet().flops) / seconds)
+    if not errors:
+        return None
+    says = (
+        f"{len(errors)} cells; median error {median(errors):.0%}: attention reaches less than the matrix product's rate"
+    )
+    return _measured(claim, table, (max(errors), min(errors), max(errors)), says)
+
+
+def utilisation_error(claim: Claim, table: Table) -> Evidence | None:
+    """Every System from 4K to 64K: predicted bound against measured time, median of the relative error."""
+    errors = []
+    for system in table.systems:
+        shape = table.architecture(system)
+        for length in table.lengths(system, "prefill") if shape else ():
+            cell = table.find(system, "prefill", length)
+            if cell and shape and 4_096 <= length <= 65_536:
+                seconds = main_stat(cell).value / 1_000
+                errors.append(abs(seconds - shape.prefill_flops(length) / table.sheet().flops) / seconds)
+    if len(errors) < 6:
+        return None
+    middle = median(errors)
+    says = f"{len(errors)} cells of {len(table.systems)} Systems"
+    outcome = "holds" if middle <= float(claim.expected) else "fails"
+    return _measured(claim, table, (middle, min(errors), max(errors)), says, outcome=outcome)
+
+
+def cost_follows_cache(claim: Claim, table: Table) -> Evidence | None:
+    """Device time of a decode step beyond 4K against cache bytes beyond 4K: R squared of the line through the origin."""
+    for system in ("llama-8b", "llama-1b"):
+        shape = table.architecture(system) if system in table.systems else None
+        found = [b for b in table.breakdowns(system, "decode") if b.context_length >= 4_096] if shape else []
+        if shape is None or len(found) < 3:
+            continue
+        xs = [shape.cache_bytes(b.context_length) - shape.cache_bytes(found[0].context_length) for b in found]
+        ys = [b.busy_ms - found[0].busy_ms for b in found]
+        slope = sum(x * y for x, y in zip(xs, ys, strict=True)) / sum(x * x for x in xs)
+        mean = sum(ys) / len(ys)
+        spread = sum((y - mean) ** 2 for y in ys)
+        missed = sum((y - slope * x) ** 2 for x, y in zip(xs, ys, strict=True))
+        r2 = 1 - missed / spread if spread else 0.0
+        lengths = ", ".join(f"{b.context_length:,}" for b in found)
+        return _measured(claim, table, (r2, r2, r2), f"{system}, the device's busy time of a step at {lengths}")
+    return None
+
+
+def linear_prefill(claim: Claim, table: Table) -> Evidence | None:
+    """Least-squares slope of log time over log length for the Mamba-1 shape at hand."""
+    for system in ("mamba-130m", "mamba-1.4b"):
+        if system not in table.systems:
+            continue
+        lengths = table.lengths(system, "prefill")
+        cells = [table.find(system, "prefill", length) for length in lengths]
+        if len(lengths) < 2:
+            continue
+        xs = [math.log(length) for length in lengths]
+        ys = [math.log(main_stat(cell).value) for cell in cells if cell]
+        mx, my = sum(xs) / len(xs), sum(ys) / len(ys)
+        slope = sum((x - mx) * (y - my) for x, y in zip(xs, ys, strict=True)) / sum((x - mx) ** 2 for x in xs)
+        span = f"{lengths[0]:,} to {lengths[-1]:,}"
+        return _measured(
+            claim, table, (slope, slope, slope), f"{system}, {span} tokens, one pass, stock code: a Python loop over the tokens",
+            scaled=True,
+        )  # fmt: skip
+    return None
+
+
+MEASURED: dict[str, Measure] = {
+    "ssm-characterization-01": longest_of_the_ssm,
+    "ssm-characterization-02": longest_ratio,
+    "ssm-characterization-03": longest_ratio,
+    "ssm-characterization-04": ttft_ratio((1_024, 4_096), "last"),
+    "ssm-characterization-05": ttft_ratio((32_768, 57_344), "full"),
+    "ssm-characterization-06": ttft_ratio((57_344,), "last"),
+    "ssm-characterization-07": ttft_crossing,
+    "ssm-characterization-08": operator_share(module=True),
+    "ssm-characterization-09": operator_share(module=False),
+    "ssm-characterization-10": energy_ratio,
+    "ssm-characterization-11": memory_reduction,
+    "challenges-deploying-02": cost_follows_cache,
+    "challenges-deploying-04": decode_over_bound,
+    "challenges-deploying-05": prefill_model_error,
+    "efficiently-scaling-inference-03": utilisation_error,
+    "mamba-02": linear_prefill,
+}
+
+
+def _points(table: Table, a: str, b: str, phase: str, most: int = 2**30) -> list[Point]:
+    """Common lengths of two Systems, each by its faster reading."""
+    points = []
+    common = set(table.lengths(a, phase)) & set(table.lengths(b, phase))  # type: ignore[arg-type]
+    for length in sorted(common):
+        x, y = table.find(a, phase, length), table.find(b, phase, length)  # type: ignore[arg-type]
+        if x and y and length <= most:
+            points.append(Point(length, main_stat(x), main_stat(y)))
+    return points

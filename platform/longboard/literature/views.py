@@ -1,0 +1,74 @@
+"""Efficiency, theory, crossover, claims and literature pages. Every view is a URL; nothing here writes."""
+
+from __future__ import annotations
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from longboard.literature import queries
+from longboard.literature.catalogue import claims_of, load_papers
+
+
+@require_safe
+def efficiency(request: HttpRequest, slug: str = "") -> HttpResponse:
+    page = queries.efficiency_page(slug)
+    if page is None and slug:
+        raise Http404(f'There is no measurement file "{slug}". The efficiency page lists those that there are.')
+    return render(request, "literature/efficiency.html", {"page": page})
+
+
+@require_safe
+def system(request: HttpRequest, slug: str, system: str) -> HttpResponse:
+    page = queries.system_page(slug, system)
+    if page is None:
+        raise Http404(f'"{system}" was not measured in "{slug}". The efficiency page lists what was.')
+    return render(request, "literature/system.html", {"page": page})
+
+
+@require_safe
+def theory(request: HttpRequest) -> HttpResponse:
+    return render(request, "literature/theory.html", {"page": queries.theory_page(_word(request, "on"))})
+
+
+@require_safe
+def crossover(request: HttpRequest) -> HttpResponse:
+    page = queries.crossover_page(_word(request, "on"), _word(request, "a"), _word(request, "b"))
+    return render(request, "literature/crossover.html", {"page": page})
+
+
+@require_safe
+def claims(request: HttpRequest) -> HttpResponse:
+    page = queries.claims_page(
+        outcome=_word(request, "verdict"), paper=_word(request, "paper"), suite=_word(request, "suite")
+    )
+    return render(request, "literature/claims.html", {"page": page})
+
+
+@require_safe
+def claim(request: HttpRequest, claim_id: str) -> HttpResponse:
+    found = queries.claim_detail(claim_id)
+    if found is None:
+        raise Http404(f'There is no claim "{claim_id[:60]}". The claims page lists those that there are.')
+    return render(request, "literature/claim.html", {"line": found[0], "others": found[1]})
+
+
+@require_safe
+def literature(request: HttpRequest) -> HttpResponse:
+    kind, search = _word(request, "kind"), _word(request, "search")
+    groups, kinds = queries.literature_page(kind=kind, search=search)
+    context = {"groups": groups, "kinds": kinds, "kind": kind, "search": search, "total": len(load_papers())}
+    return render(request, "literature/literature.html", context)
+
+
+@require_safe
+def paper(request: HttpRequest, paper_id: str) -> HttpResponse:
+    found = load_papers().get(paper_id)
+    if found is None:
+        raise Http404(f'There is no paper "{paper_id[:60]}". The literature page lists those that there are.')
+    lines = [queries.claim_line(queries.verdict_of(one)) for one in claims_of(paper_id)]
+    return render(request, "literature/paper.html", {"paper": found, "lines": lines})
+
+
+def _word(request: HttpRequest, name: str) -> str:
+    return request.GET.get(name, "").replace("\x00", "").strip()[:80]
