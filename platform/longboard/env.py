@@ -37,6 +37,13 @@ def seconds(name: str, default: float, *, least: float) -> float:
     return number
 
 
+def count(name: str, default: int) -> int:
+    value = text(name, str(default))
+    if not (value.isascii() and value.isdecimal() and 0 < int(value) < 10**9):
+        raise ImproperlyConfigured(f"{name}={value}: give a whole number above 0")
+    return int(value)
+
+
 def words(name: str, default: str = "") -> list[str]:
     return [word for word in text(name, default).replace(",", " ").split() if word]
 

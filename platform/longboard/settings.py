@@ -54,6 +54,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "longboard.security.ContentSecurityPolicy",
+    "longboard.api.traffic.ApiTraffic",
     "django.middleware.gzip.GZipMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -137,6 +138,13 @@ NODE_TOKEN_S = env.seconds("LONGBOARD_NODE_TOKEN_S", 900, least=1)
 QUOTA_GPU_S = env.seconds("LONGBOARD_QUOTA_GPU_S", 360_000, least=0)
 MAX_ATTEMPTS = 3
 RUN_WALL_S = int(env.seconds("LONGBOARD_RUN_WALL_S", 3_600, least=1))
+
+# Of one caller: by address without a token, by token with one; tables and full exports count for themselves.
+REQUESTS_PER_MINUTE = {
+    "anonymous": env.count("LONGBOARD_API_ANONYMOUS_PER_MINUTE", 120),
+    "token": env.count("LONGBOARD_API_TOKEN_PER_MINUTE", 600),
+    "export": env.count("LONGBOARD_EXPORTS_PER_MINUTE", 30),
+}
 
 LOGGING = {
     "version": 1,

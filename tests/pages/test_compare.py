@@ -62,11 +62,8 @@ def test_systems_that_answered_the_same_samples_are_compared_sample_by_sample(cl
     rows = list(
         csv.DictReader(io.StringIO(read(client.get(address(systems, "apple", "birch", path="/compare/table.csv")))))
     )
-    row = next(
-        r
-        for r in rows
-        if r["system"] == systems["birch"].slug and r["context_length"] == "1024" and r["metric"] == "accuracy"
-    )
+    birch = [r for r in rows if (r["system"], r["metric"]) == (systems["birch"].slug, "accuracy")]
+    row = next(r for r in birch if r["context_length"] == "1024")
     assert float(row["difference"]) == pytest.approx(-0.3)
     assert row["paired_samples"] == "20"
     assert float(row["difference_low"]) < -0.3 < float(row["difference_high"]) < 0

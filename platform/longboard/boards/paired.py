@@ -13,9 +13,7 @@ from typing import Any
 import numpy as np
 
 Z95 = 1.959963984540054
-PAIRS_UP_TO = (
-    2_000  # Systems without shared samples; beyond, intervals are compared, which never makes a range narrower
-)
+PAIRS_UP_TO = 500  # Systems without shared samples; beyond, intervals are compared, which never makes a range narrower
 EXACT_UP_TO = 120  # Systems; beyond, ranks take Sidak's bound in place of the bootstrap
 CHUNK = 512
 

@@ -180,7 +180,7 @@ def board(found: Found, view: BoardView) -> Board:
     page = part(shown, _rows_of_page(view.page))
     numbers = source.numbers(key, hardware_id=hardware_id, systems=[int(pk) for pk in page.systems])
     drawn = part(shown, _drawn(shown))  # type: ignore[arg-type]
-    shorts = short_names([known[int(pk)] for pk in np.union1d(page.systems, drawn.systems)])
+    shorts = short_names([known[pk] for pk in sorted({*map(int, page.systems), *map(int, drawn.systems)})])
     words: dict[str, Any] = {
         "metric": metric,
         "cost": view.cost_metric,
@@ -375,7 +375,7 @@ def controls(
         "costs": tuple(Choice(m, METRICS[m].title, m == view.cost) for m in COST_METRICS),
         "hardware": tuple(Choice(p.slug, p.title, p.hardware_id == hardware_id, p.count) for p in most.values()),
         "families": facet("family", view.family, {}),
-        "methods": facet("method", view.method, {f.method: f.method_title for f in known.facts}),
+        "methods": facet("method", view.method, known.method_titles),
         "sizes": facet("size", view.size, sizes),
         "trusts": tuple(
             Choice(value, label if value == Trust.REPRODUCED else f"{label} and above", value == view.trust)

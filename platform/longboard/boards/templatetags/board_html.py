@@ -5,10 +5,10 @@ Everything that a person may have written goes through `escape`.
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 from django import template
-from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from longboard.boards.board_rows import Row, missing_html
