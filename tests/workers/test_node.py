@@ -179,6 +179,76 @@ def test_the_air_gapped_path_makes_a_signed_bundle_without_any_site(tmp_path, mo
     assert Result.model_validate_json(payload).run == spec
 
 
+def test_an_exported_run_is_evaluated_without_a_site_and_handed_in_later(pool, make_node_process, models_dir, tmp_path):
+    """export-run, run, upload: the same checks, the same receipt; a second upload changes nothing."""
+    (run,) = submit()
+    node = make_node_process()
+    node.enrol(pool)
+
+    def command(*words, **extra):
+        return subprocess.run(
+            node.command(*words), env=node.environment(**extra), capture_output=True, timeout=90, check=False, text=True
+        )
+
+    order, out = tmp_path / "order.json", tmp_path / "bundle.json"
+    done = command("export-run", str(run.pk), "--out", str(order))
+    assert done.returncode == 0, done.stderr
+    assert state_of(run) == Run.State.RUNNING
+    assert command("export-run", str(run.pk), "--out", str(order)).returncode == 1  # it is given out once
+    done = command("run", str(order), "--out", str(out), "--models", str(models_dir), LONGBOARD_SITE="nowhere")
+    assert done.returncode == 0, done.stderr
+    done = command("upload", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "accepted" in done.stdout
+    assert state_of(run) == Run.State.ACCEPTED
+    assert command("upload", str(out)).stdout == done.stdout
+    provenance = Bundle.objects.get().manifest["provenance"]
+    assert (provenance["node"], provenance["samples_root"] is not None) == (str(Node.objects.get().pk), True)
+
+
+def test_a_node_with_a_new_key_goes_on_and_the_old_key_is_no_use(pool, make_node_process):
+    (run,) = submit()
+    node = make_node_process()
+    node.enrol(pool)
+    old = (node.home / "node.key").read_bytes()
+    done = subprocess.run(
+        node.command("rotate"), env=node.environment(), capture_output=True, timeout=60, check=False, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (node.home / "node.key").read_bytes() != old
+    row = Node.objects.get()
+    assert (len(row.past_keys), row.credential_serial) == (1, 2)
+    assert node.once().returncode == 0
+    assert state_of(run) == Run.State.ACCEPTED
+    (node.home / "node.key").write_bytes(old)
+    done = node.once()
+    assert "not signed with this node's key" in done.stderr.decode()
+
+
+def test_a_node_asked_to_drain_ends_by_itself(pool, make_node_process):
+    node = make_node_process()
+    node.enrol(pool)
+    process = node.start()
+    wait_until(lambda: "pulls from" in node.log(), what="the start")
+    Node.objects.update(state=Node.State.DRAINING)
+    process.wait(20)
+    assert process.returncode == 0
+
+
+def test_evaluator_and_provenance_are_told_in_the_manifest(pool, make_node_process):
+    (run,) = submit()
+    node = make_node_process()
+    node.enrol(pool)
+    node.once()
+    provenance = Bundle.objects.get(attempt__run=run).manifest["provenance"]
+    assert provenance["network"] in ("cut", "refused")
+    assert provenance["remote_code"] is False
+    assert len(provenance["suite_sha256"]) == len(provenance["log_sha256"]) == 64
+    assert provenance["ticket_id"]
+    assert "evaluator: network" in run.attempts.get().log_head
+    assert Node.objects.get().self_test["passed"] is True
+
+
 def test_evaluate_prints_the_numbers_of_a_model_on_disk(models_dir, make_node_process):
     node = make_node_process(site="http://127.0.0.1:9")
     words = (

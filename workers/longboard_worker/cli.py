@@ -26,6 +26,7 @@ from longboard_worker.identity import (
     sign,
     write_private,
 )
+from longboard_worker.measure_command import add_measure
 from longboard_worker.suite_commands import add_suite_commands
 from longboard_worker.verify import add_verify
 
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     add_suite_commands(suites)
 
     add_verify(commands)
+    add_measure(commands)
 
     report = commands.add_parser("report", help="print what this machine would report of itself")
     report.set_defaults(run=report_command)

@@ -24,6 +24,7 @@ from longboard_tasks.contract import (
     sha256,
 )
 from longboard_worker.identity import public_hex
+from longboard_worker.logbuffer import LogText
 
 CONNECT_S, READ_S = 5, 60
 MAX_LOG_CHARS = 200_000  # a call; the site takes 300,000
@@ -108,8 +109,12 @@ class SiteClient:
     def start(self, ticket: Ticket) -> BeatReply:
         return BeatReply.model_validate(self._attempt(ticket, "start", {}, patience_s=30))
 
-    def beat(self, ticket: Ticket, progress: Progress | None, log: str) -> BeatReply:
-        body = {"progress": progress.model_dump(mode="json") if progress else None, "log": log}
+    def beat(self, ticket: Ticket, progress: Progress | None, log: LogText) -> BeatReply:
+        body = {
+            "progress": progress.model_dump(mode="json") if progress else None,
+            "log": log.text,
+            "log_dropped": log.dropped,
+        }
         return BeatReply.model_validate(self._attempt(ticket, "beat", body, patience_s=5))
 
     def orders(self, ticket: Ticket) -> BeatReply:
@@ -117,8 +122,13 @@ class SiteClient:
         path = f"/attempts/{ticket.attempt_id}/orders?fence={ticket.fence}"
         return BeatReply.model_validate(self._fenced("GET", path, None, patience_s=0))
 
-    def fail(self, ticket: Ticket, failure_class: FailureClass, message: str, log: str) -> None:
-        body = {"failure_class": failure_class, "message": message[:2_000], "log": log[-MAX_LOG_CHARS:]}
+    def fail(self, ticket: Ticket, failure_class: FailureClass, message: str, log: LogText) -> None:
+        body = {
+            "failure_class": failure_class,
+            "message": message[:2_000],
+            "log": log.text[-MAX_LOG_CHARS:],
+            "log_dropped": log.dropped,
+        }
         self._attempt(ticket, "fail", body, patience_s=60)
 
     def hand_in(self, *, attempt_id: str, fence: int, signed: SignedBundle, patience_s: float = 60) -> dict[str, Any]:

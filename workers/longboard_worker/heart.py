@@ -14,6 +14,7 @@ from datetime import datetime
 from longboard_tasks.contract import Ticket
 from longboard_worker.client import Refused, SiteClient, Unreachable
 from longboard_worker.evaluator import Evaluator
+from longboard_worker.logbuffer import LogText
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +37,13 @@ class Heart:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> str:
+    def stop(self) -> LogText:
         """Ends the beats; the log text that none of them carried."""
         if not self._ended.is_set():
             self._ended.set()
             self._thread.join(10)
             return self.evaluator.log.take(is_last=True)
-        return ""
+        return LogText("", 0)
 
     def _work(self) -> None:
         beat_s = self.ticket.beat_s
@@ -66,7 +67,7 @@ class Heart:
                 return
 
     def _call(self, *, is_beat: bool) -> None:
-        text = self.evaluator.log.take() if is_beat else ""
+        text = self.evaluator.log.take() if is_beat else LogText("", 0)
         try:
             progress = self.evaluator.progress()
             reply = self.site.beat(self.ticket, progress, text) if is_beat else self.site.orders(self.ticket)

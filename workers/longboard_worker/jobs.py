@@ -22,7 +22,6 @@ from longboard_worker.client import Refused, Unreachable
 from longboard_worker.identity import default_home
 from longboard_worker.node import Node
 
-
 log = logging.getLogger(__name__)
 
 DEAF_S = 60.0

@@ -6,9 +6,18 @@ import codecs
 import hashlib
 import threading
 from collections import deque
+from dataclasses import dataclass
 
 HEAD_CHARS = 16_000  # the site keeps as much of the beginning
 TAIL_CHARS = 150_000  # pending text; the site keeps 120,000 at the end
+
+
+@dataclass(frozen=True, slots=True)
+class LogText:
+    """New text; `dropped` characters fell out of it, after the log's head and before the rest."""
+
+    text: str
+    dropped: int
 
 
 class LogBuffer:
@@ -19,6 +28,7 @@ class LogBuffer:
         self._lock = threading.Lock()
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._digest = hashlib.sha256()
+        self._returned = ""  # could not be delivered
         self._head = ""  # pending text of the very beginning
         self._head_room = HEAD_CHARS
         self._tail: deque[str] = deque()
@@ -48,33 +58,29 @@ class LogBuffer:
 
     def has_news(self) -> bool:
         with self._lock:
-            return bool(self._head or self._tail) and self._carried < self.most_bytes
+            return bool(self._returned or self._head or self._tail) and self._carried < self.most_bytes
 
-    def take(self, *, is_last: bool = False) -> str:
-        """Text since the last call; where it was cut, it says how much fell out. Nothing once the cap is reached, until
-        the last call, which brings the end."""
+    def take(self, *, is_last: bool = False) -> LogText:
+        """Text since the last call. Nothing once the cap is reached, until the last call, which brings the end."""
         with self._lock:
             if self._carried >= self.most_bytes and not is_last:
-                return ""
+                return LogText("", 0)
             tail = "".join(self._tail)
             excess = max(0, len(tail) - TAIL_CHARS)
-            dropped, tail = self._dropped + excess, tail[excess:]
-            mark = f"\n[... {dropped} characters left out ...]\n" if dropped else ""
-            text = self._head + mark + tail
-            self._head, self._dropped, self._tail_chars = "", 0, 0
+            text = LogText(self._returned + self._head + tail[excess:], self._dropped + excess)
+            self._returned = self._head = ""
+            self._dropped = self._tail_chars = 0
             self._tail.clear()
-            self._carried += len(text)
+            self._carried += len(text.text)
             return text
 
-    def give_back(self, text: str) -> None:
-        """Puts text back in front that a failed call could not deliver."""
+    def give_back(self, text: LogText) -> None:
+        """Puts text back in front that a failed call could not deliver; of a long silence the latest of it stays."""
         with self._lock:
-            pending = "".join(self._tail)
-            self._tail.clear()
-            self._tail_chars = 0
-            self._carried -= len(text)
-            self._push(text + self._head + pending)
-            self._head = ""
+            whole = text.text + self._returned
+            self._returned = whole[-(HEAD_CHARS + TAIL_CHARS) :]
+            self._dropped += text.dropped + len(whole) - len(self._returned)
+            self._carried -= len(text.text)
 
     def digest(self) -> str:
         with self._lock:

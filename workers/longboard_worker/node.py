@@ -18,6 +18,7 @@ from longboard_worker.client import FencedOff, Refused, SiteClient, Unreachable
 from longboard_worker.evaluator import Evaluator, Failure
 from longboard_worker.heart import Heart
 from longboard_worker.identity import Enrolment, load_enrolment, load_key, sign
+from longboard_worker.logbuffer import LogText
 from longboard_worker.tickets import TicketBook, TicketRefused
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class Node:
             shutil.rmtree(work_dir, ignore_errors=True)
         return True
 
-    def _evaluate(self, ticket: Ticket, work_dir: Path) -> tuple[ResultBundle | Failure, str]:
+    def _evaluate(self, ticket: Ticket, work_dir: Path) -> tuple[ResultBundle | Failure, LogText]:
         """The outcome and the log text not yet delivered. The child is ended on every way out of here."""
         evaluator = Evaluator(ticket, work_dir, self.models_dir)
         heart = Heart(self.site, ticket, evaluator)
@@ -101,7 +102,7 @@ class Node:
             if evaluator.process.poll() is None:
                 evaluator.stop(Failure("node_error", "The node gave the run up."))
 
-    def _deliver(self, ticket: Ticket, outcome: ResultBundle | Failure, log_text: str) -> None:
+    def _deliver(self, ticket: Ticket, outcome: ResultBundle | Failure, log_text: LogText) -> None:
         if isinstance(outcome, Failure):
             log.warning("run failed: %s", outcome.failure_class)
             self.site.fail(ticket, outcome.failure_class, outcome.message, log_text)
