@@ -163,13 +163,15 @@ class Site:
         return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command]
 
     def _make_cluster(self) -> None:
-        data, password = self.folder / "pg", self.folder / "pg-password"
+        data, password, logs = self.folder / "pg", self.folder / "pg-password", self.folder / "logs" / "postgres"
         data.mkdir(mode=0o700)
+        logs.mkdir()
         password.write_text(DB_PASSWORD)
         password.chmod(0o644)
         if os.getuid() == 0:
             owner = pwd.getpwnam("postgres")
-            os.chown(data, owner.pw_uid, owner.pw_gid)
+            for folder in (data, logs):
+                os.chown(folder, owner.pw_uid, owner.pw_gid)
             for parent in (self.folder, *self.folder.parents):
                 if parent.is_relative_to("/tmp") and parent != Path("/tmp"):  # noqa: S108 (pytest's own folder)
                     parent.chmod(0o755)
@@ -185,10 +187,8 @@ class Site:
         # fsync off: the tests crash the server, not the kernel, so what was committed is there all the same.
         options = f"-p {self.pg_port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=120"
         options += " -c fsync=off -c full_page_writes=off"
-        data = str(self.folder / "pg")
-        self._run(
-            "pg_ctl", self._as_postgres("pg_ctl", "-D", data, "-w", "-s", "-o", options, "-l", "/dev/null", "start")
-        )
+        data, log = str(self.folder / "pg"), str(self.folder / "logs" / "postgres" / "server.log")
+        self._run("pg_ctl", self._as_postgres("pg_ctl", "-D", data, "-w", "-s", "-o", options, "-l", log, "start"))
 
     def stop_postgres(self, mode: str = "fast") -> None:
         self._run("pg_ctl", self._as_postgres("pg_ctl", "-D", str(self.folder / "pg"), "-w", "-s", "-m", mode, "stop"))

@@ -98,5 +98,9 @@ class Node(models.Model):
         return self.name
 
     def is_alive(self, now: datetime) -> bool:
-        """Heard from within two beats and a bit."""
-        return self.last_seen_at is not None and now - self.last_seen_at < timedelta(seconds=2.5 * settings.BEAT_S + 5)
+        return self.last_seen_at is not None and self.last_seen_at > silent_since(now)
+
+
+def silent_since(now: datetime) -> datetime:
+    """A node that was last heard from before this is silent: two beats and a bit."""
+    return now - timedelta(seconds=2.5 * settings.BEAT_S + 5)

@@ -14,7 +14,7 @@ from django.db import connection
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 
-from longboard.fleet.models import Node
+from longboard.fleet.models import Node, silent_since
 from longboard.submissions.models import Attempt, Run
 from longboard.submissions.quota import recent_gpu_s
 
@@ -86,11 +86,12 @@ def _eligible(node: Node, now: datetime, free_memory_bytes: int | None) -> Query
     )
     if free_memory_bytes is not None:
         queue = queue.filter(memory_bytes__lte=free_memory_bytes)
-    others = [
-        other.pk
-        for other in Node.objects.filter(pool_id=node.pool_id, state=Node.State.ACTIVE).exclude(pk=node.pk)[:500]
-        if other.is_alive(now)
-    ]
+    others = list(
+        Node.objects.filter(pool_id=node.pool_id, state=Node.State.ACTIVE, last_seen_at__gt=silent_since(now))
+        .exclude(pk=node.pk)
+        .order_by()
+        .values_list("pk", flat=True)[:500]
+    )
     if not others:
         return queue
     tried = Attempt.objects.filter(run=OuterRef("pk"), number__gt=OuterRef("retries_from"))
