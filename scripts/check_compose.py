@@ -1,4 +1,4 @@
-"""Is docker-compose.yml a valid compose file? Needs no engine; also asks docker-compose where there is one."""
+"""Are the compose files valid? Needs no engine; also asks docker-compose where there is one."""
 
 from __future__ import annotations
 
@@ -10,19 +10,26 @@ from pathlib import Path
 import yaml
 from compose_pydantic import ComposeSpecification
 
-FILE = Path(__file__).resolve().parents[1] / "docker-compose.yml"
-SERVICES = {"web", "worker", "beat", "postgres", "redis"}
+ROOT = Path(__file__).resolve().parents[1]
+SERVICES = {
+    "docker-compose.yml": {"web", "worker", "beat", "postgres", "redis"},
+    "docker/node-compose.yml": {"node"},
+}
 
 
 def main() -> int:
-    plain = yaml.safe_load(FILE.read_text())
+    return max(_check(ROOT / name, services) for name, services in SERVICES.items())
+
+
+def _check(file: Path, services: set[str]) -> int:
+    plain = yaml.safe_load(file.read_text())
     # x- keys are the format's own extension points, which the schema class does not know at the top.
     specification = ComposeSpecification.model_validate({k: v for k, v in plain.items() if not k.startswith("x-")})
-    if missing := SERVICES - set(specification.services or {}):
-        print(f"{FILE.name} lacks {', '.join(sorted(missing))}.", file=sys.stderr)
+    if missing := services - set(specification.services or {}):
+        print(f"{file.name} lacks {', '.join(sorted(missing))}.", file=sys.stderr)
         return 1
     if tool := shutil.which("docker-compose"):
-        return subprocess.run([tool, "-f", str(FILE), "config", "-q"], check=False, timeout=60).returncode  # noqa: S603
+        return subprocess.run([tool, "-f", str(file), "config", "-q"], check=False, timeout=60).returncode  # noqa: S603
     return 0
 
 
