@@ -80,7 +80,8 @@ def find_limit(
             confirmed += 1
             continue
         stop, fails, confirmed = outcome, works, 0
-        works = _grain(works - max(LEAST, granularity * works))
+        shorter = works - max(LEAST, granularity * works)
+        works = _grain(shorter) if shorter >= LEAST else 0
     if is_over() and (not confirmed or confirmed < confirm):
         stop = stop if fails is not None else Stop("no_time", "the time of this cell was over")
     return Found(max(works, 0), stop, fails, tries, confirmed)
