@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+import transformers
 from tiny import ALL, OFF, SHARED, STEP, load_tiny, open_tiny
 
+from longboard_tasks.engine import selftest
 from longboard_tasks.engine.reader import open_reader
 from longboard_tasks.engine.selftest import run_self_test
 
@@ -74,3 +76,28 @@ def test_rows_of_a_batch_and_calls_that_are_repeated_give_the_same(name):
 def test_only_models_whose_whole_memory_is_full_attention_may_pack_prompts_into_one_row():
     packs = {name for name in ALL if open_tiny(name).self_test.packs}
     assert packs == {"llama", "gpt2"}
+
+
+@pytest.mark.parametrize(("name", "has_scan"), [("mamba2", True), ("falcon-h1", True), ("llama", False)])
+def test_the_second_yardstick_moves_the_borders_of_a_scan_and_puts_them_back(name, has_scan):
+    reader = open_reader(load_tiny(name).model)
+    scans = [module for module in reader.model.modules() if hasattr(module, "chunk_size")]
+    before = [module.chunk_size for module in scans]
+    ids = selftest._draw_tokens(reader)
+    moved = selftest._measure_borders(reader, ids, selftest._read_whole(reader, ids))
+    assert [module.chunk_size for module in scans] == before
+    assert (moved > 0) == has_scan
+    assert moved < 1e-4  # rounding, in fp32
+
+
+def test_a_scan_that_depends_on_its_chunk_by_more_than_rounding_is_wrong(monkeypatch):
+    # A scan that drops what came before a chunk disagrees with itself at every border: no yardstick to lean on.
+    module = transformers.models.mamba2.modeling_mamba2
+    whole_scan = module.mamba2_chunk_scan
+
+    def forgetful(*args, initial_states=None, **options):
+        return whole_scan(*args, initial_states=None, **options)
+
+    monkeypatch.setattr(module, "mamba2_chunk_scan", forgetful)
+    outcome = run_self_test(open_reader(load_tiny("mamba2").model))
+    assert outcome.mode != "shared", outcome.reason

@@ -12,9 +12,9 @@ off by up to two roundings. Over 16 architectures and three dtypes, a correct co
 that, a wrong one by 4 to 600,000 times (tests/engine/test_selftest.py); we allow 3. A deep scan in chunks rounds more where it
 hands its state on than anywhere in its input: a 24-layer Mamba-2 of 1B shape in fp32 moved by 13 times that right after the
 cut, and so did its own full pass, with no cache, when a border of the scan's chunks lay there. So the yardstick is the larger
-of the two, the second up to BORDER_LIMIT. In half precision a small
-fault can hide in the rounding, so the test is run again with the same weights in fp32 where they fit. A restored snapshot gets
-no allowance: it has to give equal bits.
+of the two, the second up to BORDER_LIMIT. In half precision a small fault can hide in the rounding, so the test is run again
+with the same weights in fp32 where they fit. A restored snapshot gets no allowance: it has to
+give equal bits.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _test(reader: Reader, tamper: Tamper | None) -> SelfTest:
     whole = _read_whole(reader, ids)
     spread = float(whole.std()) or 1.0
     nudged = max(_rms(_read_nudged(reader, ids, seed), whole) for seed in (0, 1)) / spread
-    noise = max(nudged, min(_measure_border(reader, ids, whole) / spread, BORDER_LIMIT))
+    noise = max(nudged, min(_measure_borders(reader, ids, whole) / spread, BORDER_LIMIT))
     reasons = []
     for mode in MODES[:2]:
         trial = _try(reader.with_(mode=mode, chunk=64), ids, whole, tamper)
@@ -177,24 +177,26 @@ def _read_nudged(reader: Reader, ids: Tensor, seed: int) -> Tensor:
         handle.remove()
 
 
-def _measure_border(reader: Reader, ids: Tensor, whole: Tensor) -> float:
-    """How far a full pass moves when every chunked scan has a chunk border at the cut: the same function, summed otherwise."""
+def _measure_borders(reader: Reader, ids: Tensor, whole: Tensor) -> float:
+    """How far a full pass moves when every chunked scan has a chunk border where the test hands a state on.
+
+    The same function, summed otherwise. What a border does shows in the tokens after it: the worst FIRST in a row count.
+    """
     scans = [module for module in reader.model.modules() if isinstance(getattr(module, "chunk_size", None), int)]
     before = [module.chunk_size for module in scans]
-    if not scans:
-        return 0.0
-    border = _split(ids)
+    worst = 0.0
     try:
-        for module in scans:
-            module.chunk_size = border
-        moved = _read_whole(reader, ids)
+        for border in (_split(ids), _split(ids) - DECODED, ids.shape[1] - DECODED) if scans else ():
+            for module in scans:
+                module.chunk_size = border
+            squares = (_read_whole(reader, ids) - whole).pow(2).mean(dim=1)
+            worst = max(worst, float(squares.unfold(0, FIRST, 1).mean(dim=1).max().sqrt()))
     except Exception:  # a kernel that knows only some sizes: the first yardstick alone
         return 0.0
     finally:
         for module, size in zip(scans, before, strict=True):
             module.chunk_size = size
-    after = slice(border, border + FIRST)
-    return max(_rms(moved, whole), _rms(moved[after], whole[after]))
+    return worst
 
 
 def _split(ids: Tensor) -> int:
