@@ -78,7 +78,7 @@ def test_only_models_whose_whole_memory_is_full_attention_may_pack_prompts_into_
     assert packs == {"llama", "gpt2"}
 
 
-@pytest.mark.parametrize(("name", "has_scan"), [("mamba2", True), ("falcon-h1", True), ("llama", False)])
+@pytest.mark.parametrize(("name", "has_scan"), [("mamba2", True), ("llama", False)])
 def test_the_second_yardstick_moves_the_borders_of_a_scan_and_puts_them_back(name, has_scan):
     reader = open_reader(load_tiny(name).model)
     scans = [module for module in reader.model.modules() if hasattr(module, "chunk_size")]
