@@ -74,8 +74,9 @@ def check_bundle(
 
     `hardware` is the node's own report of its enrolment; `roof` what the pool's hardware can do at most.
     """
-    if bundle.run != run:
-        changed = [name for name in RunSpec.model_fields if getattr(bundle.run, name) != getattr(run, name)]
+    # Limits bound the work and are no part of what was asked: a site may have changed its own since.
+    asked = [name for name in RunSpec.model_fields if name != "limits"]
+    if changed := [name for name in asked if getattr(bundle.run, name) != getattr(run, name)]:
         raise BundleRefused(
             f"run: the bundle is about another run than the one leased (differs in {', '.join(changed)})."
         )

@@ -1,0 +1,131 @@
+"""Bundles that ship with the project, loaded into a fresh site through the checks of any node's bundle."""
+
+import gzip
+import json
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+from tests.factories import NOW
+from tests.signing import make_bundle, make_key, sign_bundle
+
+from longboard.boards.models import Cell
+from longboard.errors import LongboardError
+from longboard.fleet.models import Node, Pool
+from longboard.registry.services import sync_catalogue
+from longboard.results.baselines import BaselineRefused, Loaded, load_baselines
+from longboard.results.models import Bundle, Measurement, Sample
+from longboard.submissions.models import Run
+from longboard_tasks.baselines import FOLDER, machines, public_key, read_baselines
+from longboard_tasks.contract import ModelRef, RunSpec, SystemSpec, canonical_json
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def shipped(tmp_path):
+    """A folder of one machine with two bundles of llama-3m, and the key that signed them."""
+    sync_catalogue()
+    key, public = make_key()
+    bundles = []
+    for suite, task in (("niah", "single"), ("efficiency", "generate")):
+        run = RunSpec(
+            run_id=str(uuid4()), system=SystemSpec(model=ModelRef(source="zoo", id="llama-3m")), suite=suite,
+            suite_version=1, tasks=(task,), context_length=512, samples=5, seed=70_001,
+        )  # fmt: skip
+        bundles.append(make_bundle(run, attempt_id=str(uuid4()), fence=1))
+    return Machine(tmp_path / "bench-cpu", key, public, bundles)
+
+
+class Machine:
+    def __init__(self, folder, key, public, bundles):
+        self.folder, self.key, self.public, self.bundles = folder, key, public, bundles
+        folder.mkdir()
+        (folder / "public_key").write_text(f"{public}\n")
+        self.write(bundles)
+
+    def write(self, bundles, key=None):
+        lines = b"".join(canonical_json(sign_bundle(bundle, key or self.key)) + b"\n" for bundle in bundles)
+        (self.folder / "llama-3m.jsonl.gz").write_bytes(gzip.compress(lines))
+
+    def load(self):
+        return load_baselines(now=NOW, folder=self.folder.parent)
+
+
+def counts():
+    return Run.objects.count(), Bundle.objects.count(), Measurement.objects.count(), Sample.objects.count()
+
+
+def test_a_fresh_site_gets_runs_measurements_and_board_cells_with_hardware_and_date(shipped):
+    assert shipped.load() == Loaded(new=2, known=0, skipped=0)
+    assert set(Run.objects.values_list("state", flat=True)) == {"accepted"}
+    assert set(Measurement.objects.values_list("trust", flat=True)) == {"measured"}
+    assert Sample.objects.count() == 5
+    assert Cell.objects.get(metric="accuracy", task="single").value == 1.0
+    pool = Pool.objects.get()
+    assert "2026-11-24" in pool.title
+    assert not pool.accepts_public_runs
+    run = Run.objects.order_by("pk").first()
+    assert run.started_at == datetime(2026, 11, 24, 12, tzinfo=UTC)
+    assert "2026-11-24" in run.submission.note
+
+
+def test_loading_again_changes_nothing(shipped):
+    shipped.load()
+    before = counts()
+    assert shipped.load() == Loaded(new=0, known=2, skipped=0)
+    assert counts() == before
+
+
+def test_a_raised_score_is_refused_although_the_signature_fits(shipped):
+    wrong = make_bundle(shipped.bundles[0].run, attempt_id=str(uuid4()), fence=1, answer=lambda target: "no idea")
+    samples = tuple(sample.model_copy(update={"score": 1.0}) for sample in wrong.samples)
+    shipped.write([wrong.model_copy(update={"samples": samples})])
+    with pytest.raises(BaselineRefused, match="does not follow from the answer"):
+        shipped.load()
+    assert counts() == (0, 0, 0, 0)
+
+
+def test_a_bundle_signed_by_another_key_is_refused(shipped):
+    shipped.write(shipped.bundles, key=make_key()[0])
+    with pytest.raises(LongboardError, match="signed with another key"):
+        shipped.load()
+    assert counts() == (0, 0, 0, 0)
+
+
+def test_what_this_site_has_no_model_or_suite_version_for_is_left_out(shipped):
+    run = shipped.bundles[0].run
+    unknown = run.model_copy(update={"system": SystemSpec(model=ModelRef(source="zoo", id="gone-3m"))})
+    newer = run.model_copy(update={"suite_version": 9})
+    shipped.write([shipped.bundles[0].model_copy(update={"run": spec}) for spec in (unknown, newer)])
+    assert shipped.load() == Loaded(new=0, known=0, skipped=2)
+
+
+def test_the_machine_can_bring_nothing_else_and_a_site_with_other_time_limits_takes_it_too(shipped, settings):
+    settings.RUN_WALL_S = 60
+    assert shipped.load().new == 2
+    assert Node.objects.get().state == Node.State.REVOKED
+
+
+@pytest.mark.slow
+def test_the_bundles_in_the_checkout_load_and_are_about_the_weights_that_ship():
+    call_command("load_baselines")
+    assert Run.objects.exclude(state="accepted").count() == 0
+    assert Run.objects.count() == sum(1 for machine in machines() for _ in read_baselines(machine))
+
+
+def test_the_command_says_what_is_wrong(monkeypatch):
+    def refuse(**kwargs):
+        raise BaselineRefused("bench-cpu: niah: no")
+
+    monkeypatch.setattr("longboard.results.management.commands.load_baselines.load_baselines", refuse)
+    with pytest.raises(CommandError, match="bench-cpu: niah: no"):
+        call_command("load_baselines")
+
+
+def test_no_private_key_ships():
+    for machine in machines():
+        assert len(bytes.fromhex(public_key(machine))) == 32
+        assert {path.suffix for path in machine.iterdir()} <= {"", ".gz"}
+        assert not any("private" in json.dumps(path.name) for path in FOLDER.rglob("*"))
