@@ -1,0 +1,88 @@
+"""The efficiency, claims and literature pages: they stand without a database query, say where a number is from, and show
+failures as rows."""
+
+from __future__ import annotations
+
+import pytest
+from tests.pages.reading import parsed, text
+
+from longboard.literature.catalogue import load_claims, load_papers
+from longboard.literature.measurements import load_tables
+
+PAGES = [
+    "/efficiency/", "/efficiency/h100-80gb/", "/efficiency/h100-80gb/llama-1b/", "/efficiency/theory/",
+    "/efficiency/crossover/?a=llama-1b&b=mamba2-1b", "/claims/", "/claims/?verdict=holds&suite=costmodel",
+    "/claims/ssm-characterization-01/", "/literature/", "/literature/?kind=Hybrids&search=mamba", "/literature/lra/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.django_db
+def test_a_page_stands_without_a_query_a_script_or_a_cookie(client, path, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        response = client.get(path)
+    assert response.status_code == 200
+    page = parsed(response)
+    assert len(page.xpath("//h1")) == 1
+    assert not page.xpath("//script[not(@src)]")
+    assert not response.cookies
+    assert not page.xpath("//table[not(.//th)]")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/efficiency/", "/efficiency/theory/"])
+def test_every_chart_has_its_table_and_says_so(client, path):
+    page = parsed(client.get(path))
+    charts = page.xpath("//figure[contains(@class, 'front')]")
+    assert charts
+    for chart in charts:
+        assert "table has the same numbers" in chart.xpath(".//svg/@aria-label")[0]
+        assert chart.xpath("following::table")
+
+
+@pytest.mark.django_db
+def test_the_efficiency_page_names_device_day_and_libraries_and_keeps_failures_as_entries(client):
+    table = load_tables()["h100-80gb"]
+    page = text(parsed(client.get("/efficiency/")))
+    for word in (
+        table.device,
+        table.measured_on,
+        table.report.software["transformers"],
+        "out of memory",
+        "no time",
+        "in one pass",
+    ):
+        assert word in page
+    for system in table.systems:
+        assert system in page
+
+
+@pytest.mark.django_db
+def test_unknown_names_are_told_what_there_is_and_unknown_filters_are_none(client):
+    for path in ("/efficiency/nope/", "/efficiency/h100-80gb/nope/", "/claims/nope/", "/literature/nope/"):
+        assert client.get(path).status_code == 404
+    assert text(parsed(client.get("/claims/?verdict=nope&paper=x%00y&suite=z"))) == text(parsed(client.get("/claims/")))
+    assert client.get("/efficiency/crossover/?a=nope&b=nope&on=%00").status_code == 200
+
+
+@pytest.mark.django_db
+def test_every_paper_and_every_claim_has_its_page(client):
+    for paper in list(load_papers())[::7]:
+        assert client.get(f"/literature/{paper}/").status_code == 200
+    for claim in list(load_claims())[::9]:
+        assert client.get(f"/claims/{claim}/").status_code == 200
+
+
+@pytest.mark.django_db
+def test_a_recalled_figure_is_shown_as_recalled_on_the_claims_page(client):
+    page = parsed(client.get("/claims/?paper=jamba"))
+    rows = page.xpath("//tbody/tr")
+    assert len(rows) == sum(c.paper_id == "jamba" for c in load_claims().values())
+    recalled = [row for row in rows if "recalled" in row.text_content()]
+    assert len(recalled) == sum(c.paper_id == "jamba" and c.is_recalled for c in load_claims().values())
+
+
+@pytest.mark.django_db
+def test_the_navigation_leads_here_from_every_page(client):
+    links = parsed(client.get("/literature/")).xpath("//nav[@aria-label='Site']//a/@href")
+    assert {"/efficiency/", "/claims/", "/literature/"} <= set(links)
