@@ -11,6 +11,7 @@ urlpatterns = [
     path("", include("longboard.fleet.urls")),
     path("", include("longboard.submissions.urls")),
     path("", include("longboard.literature.urls")),
+    path("accounts/webhooks/", include("longboard.webhooks.urls")),
     path("accounts/", include("longboard.accounts.urls")),
     path("api/", include("longboard.api.urls")),
     path("admin/", admin.site.urls),

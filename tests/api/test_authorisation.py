@@ -41,6 +41,7 @@ from longboard.accounts.services import make_token
 from longboard.api.api import api
 from longboard.fleet.credentials import make_token as make_node_token
 from longboard.submissions.models import Run
+from longboard.webhooks.services import make_webhook
 
 pytestmark = pytest.mark.django_db
 
@@ -87,6 +88,9 @@ class World:
             "attempt_id": self.attempt.pk,
             "node_id": self.nodes["node"].pk,
             "token_id": token.pk,
+            "claim_id": "none",
+            "paper_id": "none",
+            "webhook_id": make_webhook(user=owner, url="https://hooks.example.org/x", now=self.now).pk,
             "suite": "niah",
             "system": submission.system.slug,
             "name": "niah",
@@ -102,7 +106,12 @@ class World:
     def value(self, route: str, name: str) -> str:
         """What stands for a route's parameter. A parameter that is not known here wants a line in `values`."""
         if name == "slug":
-            slugs = {"models": "model-a", "hardware": "local-cpu", "pools": "owners-pool"}
+            slugs = {
+                "models": "model-a",
+                "hardware": "local-cpu",
+                "pools": "owners-pool",
+                "systems": self.values["system"],
+            }
             return slugs.get(route.split("/")[0], "model-a")
         # The rerun of a run that has ended, the deletion of a row that is there: whatever the route is about.
         if name == "run_id" and route.endswith(("rerun", "rerun/", "bundle.json")):

@@ -27,6 +27,7 @@ from longboard_worker.identity import (
     write_private,
 )
 from longboard_worker.measure_command import add_measure
+from longboard_worker.site_commands import add_site_commands
 from longboard_worker.suite_commands import add_suite_commands
 from longboard_worker.verify import add_verify
 
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     suites = commands.add_parser("suites", help="list suites, print their samples, score answers; no model needed")
     add_suite_commands(suites)
 
+    add_site_commands(commands)
     add_verify(commands)
     add_measure(commands)
 

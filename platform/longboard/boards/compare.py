@@ -220,7 +220,8 @@ def _score_map(cell: Cell) -> dict[tuple[int, int], float]:
     """(seed, index) -> score of the samples behind a Cell."""
     if not hasattr(cell, "scores"):
         return {}
-    scores, start, found = np.frombuffer(bytes(cell.scores.scores), "<f4"), 0, {}
+    found: dict[tuple[int, int], float] = {}
+    scores, start = np.frombuffer(bytes(cell.scores.scores), "<f4"), 0
     for seed, size in cell.scores.seeds:
         found |= {(seed, i): float(scores[start + i]) for i in range(size)}
         start += size

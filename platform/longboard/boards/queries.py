@@ -139,6 +139,7 @@ class Board:
     figure_url: str
     plotly_url: str
     lengths_url: str
+    cite_url: str
     is_past: bool
 
 
@@ -226,6 +227,7 @@ def board(found: Found, view: BoardView) -> Board:
         exports={kind: view.url("board-table", args=(kind,), **pinned) for kind in ("csv", "json", "parquet")},
         figure_url=view.url("board-figure", **pinned),
         plotly_url=reverse("plotly", args=[plotly_version]),
+        cite_url=view.url("board-cite", **pinned),
         lengths_url=view.url("board-lengths", hardware=pinned["hardware"], length=0),
         updated=f"{held.changed_at:%Y-%m-%d %H:%M} UTC" if held.changed_at else "",
         is_past=view.moment is not None,

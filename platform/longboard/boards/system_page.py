@@ -109,10 +109,8 @@ def _table(system: System, cells: Sequence[Cell], past: Sequence[PastCell]) -> T
     }  # fmt: skip
 
     def rows() -> Iterator[Sequence[Any]]:
-        for c, since, until in (
-            *((c, c.updated_at, None) for c in cells),
-            *((c, c.since, c.until) for c in past),
-        ):
+        lines: list[tuple[Any, Any, Any]] = [(c, c.updated_at, None) for c in cells]
+        for c, since, until in lines + [(c, c.since, c.until) for c in past]:
             yield (system.slug, c.suite.label, c.task, c.metric, c.context_length, c.hardware.slug, c.value, c.ci_low,
                    c.ci_high, c.n, c.unit, c.trust, since.isoformat(), until.isoformat() if until else None)  # fmt: skip
 

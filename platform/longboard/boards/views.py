@@ -8,18 +8,22 @@ from functools import cache
 from pathlib import Path
 
 import plotly
+from django.conf import settings
 from django.core.cache import cache as pages
 from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.template.engine import Engine
 from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
 from django.utils.cache import get_conditional_response, patch_cache_control, patch_vary_headers
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import slugify
+from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.http import require_safe
 
-from longboard.boards import dump, exports, queries
+from longboard.boards import dump, exports, queries, sharing
 from longboard.boards.board_view import BoardView
 from longboard.boards.compare import compare_page, crossover_page
 from longboard.boards.length_page import length_page
@@ -27,6 +31,10 @@ from longboard.boards.system_page import SystemPage, system_page
 from longboard.errors import BadRequest
 from longboard.registry.models import Suite
 
+EMBED_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; frame-ancestors *; base-uri 'none'; "
+    "form-action 'none'"
+)
 KEEP_S = 300  # a rendered region, in memory; its key changes with the numbers
 
 
@@ -113,6 +121,62 @@ def lengths_table(request: HttpRequest, suite: str, kind: str) -> HttpResponseBa
     return exports.download(
         kind, length_page(found, view).table, name=slugify(f"longboard {found.suite.label} lengths")
     )
+
+
+@require_safe
+def cite(request: HttpRequest, suite: str) -> HttpResponse:
+    """How to cite this view as it stands now: BibTeX and CFF, with an address that keeps showing it."""
+    shown = _shown(request, suite)
+    context = {"board": shown, "citation": sharing.citation(shown, timezone.now()), "embed": settings.SITE_URL}
+    context["bib_url"], context["cff_url"] = (
+        shown.view.url("board-cite-file", args=(kind,)) for kind in ("bib", "cff")
+    )
+    context["embed_url"] = settings.SITE_URL + shown.view.url("board-embed", length=shown.length)
+    context["badge_url"] = settings.SITE_URL + reverse("badge", args=[suite, shown.rows[0].slug]) if shown.rows else ""
+    return render(request, "boards/cite.html", context)
+
+
+@require_safe
+def cite_file(request: HttpRequest, suite: str, kind: str) -> HttpResponse:
+    if kind not in ("bib", "cff"):
+        raise Http404("A citation comes as bib or cff.")
+    cited = sharing.citation(_shown(request, suite), timezone.now())
+    text, content_type = (cited.bibtex, "application/x-bibtex") if kind == "bib" else (cited.cff, "text/yaml")
+    response = HttpResponse(text, content_type=f"{content_type}; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="longboard.{kind}"'
+    return response
+
+
+@require_safe
+@xframe_options_exempt
+def embed(request: HttpRequest, suite: str) -> HttpResponse:
+    """The front alone, for a frame on anybody's page: no cookie, no script."""
+    response = render(request, "boards/embed.html", {"board": _shown(request, suite)})
+    response["Content-Security-Policy"] = EMBED_POLICY
+    patch_cache_control(response, public=True, max_age=300)
+    return response
+
+
+@require_safe
+def badge(request: HttpRequest, suite: str, system: str) -> HttpResponse:
+    """A System's place on a board, as a picture for a README."""
+    found = sharing.badge_of(_shown(request, suite), system)
+    if found is None:
+        raise Http404(f'"{system[:80]}" is not on this board.')
+    response = HttpResponse(sharing.badge_svg(found), content_type="image/svg+xml; charset=utf-8")
+    response["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
+    patch_cache_control(response, public=True, max_age=300)
+    return response
+
+
+@require_safe
+def feed(request: HttpRequest, name: str = "") -> HttpResponse:
+    """The newest numbers as Atom."""
+    if name and not Suite.objects.filter(name=name).exists():
+        raise Http404(f'There is no suite "{name[:60]}".')
+    response = HttpResponse(sharing.feed(suite=name), content_type="application/atom+xml; charset=utf-8")
+    patch_cache_control(response, public=True, max_age=60)
+    return response
 
 
 @require_safe
