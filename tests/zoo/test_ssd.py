@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import (
     GraniteMoeHybridConfig,
     GraniteMoeHybridForCausalLM,
@@ -12,7 +13,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from longboard_tasks.zoo.ssd import CHUNK, chunked_ssd, spread_time_steps, use_chunked_ssd
+from longboard_tasks.zoo.ssd import CHUNK, chunked_ssd, short_convolution, spread_time_steps, use_chunked_ssd
 
 
 def mamba2() -> PreTrainedModel:
@@ -85,3 +86,10 @@ def test_the_chunked_pass_refuses_groups_that_it_would_get_wrong():
     )
     with pytest.raises(ValueError, match="n_groups=2"):
         use_chunked_ssd(Mamba2ForCausalLM(config))
+
+
+def test_the_short_convolution_is_the_depthwise_one_of_the_libraries():
+    torch.manual_seed(0)
+    x, conv = torch.randn(2, 9, 6), torch.nn.Conv1d(6, 6, 4, groups=6, padding=3)
+    expected = F.silu(conv(x.transpose(1, 2))[..., :9].transpose(1, 2))
+    torch.testing.assert_close(short_convolution(x, conv.weight, conv.bias), expected)

@@ -1,104 +1,130 @@
-"""Measure a model of the zoo on `niah@1/single`, in the suite's own words, by greedy generation with the stock class.
+"""Measure models of the zoo with the engine, on every accuracy suite and for efficiency, and keep the result bundles.
 
-    python -m longboard_tasks.zoo.evaluate FOLDER --samples 200
+    python -m longboard_tasks.zoo.evaluate llama-3m --out bundles                        # accuracy: cards may share a machine
+    python -m longboard_tasks.zoo.evaluate llama-3m --out bundles --suites efficiency    # speed: alone on the device
 
-The seeds are held out: training never uses the suite's plan. Each length is a row of FOLDER/card.json, which says on what
-hardware it was measured; measuring it again replaces the row.
+Each bundle is a file of its own as soon as it exists, so a stopped evaluation goes on where it was. The bundles name the Run
+and the Attempt that a site gives them when it loads them as baselines (`longboard_tasks.baselines`).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging
 
-from longboard_tasks.intervals import wilson
-from longboard_tasks.prose import load_prose
-from longboard_tasks.suites.niah.plan import NeedlePlan, plan_single
-from longboard_tasks.suites.niah.scoring import string_match_all
+from longboard_tasks.contract import ModelRef, ResultBundle, RunSpec, Runtime, SystemSpec, canonical_json
+from longboard_tasks.engine.engine import Wish
+from longboard_tasks.engine.errors import EvaluationError
+from longboard_tasks.evaluate import OpenSystem, evaluate, open_system
+from longboard_tasks.zoo.registry import find_model
 
-LENGTHS = (256, 512, 1_024, 2_048, 4_096, 8_192, 16_384)
-TASK = "niah@1/single"
-HELD_OUT_SEED = 70_001
-ANSWER_TOKENS = 12  # a space, 7 digits, and a little more
-TOKENS_AT_ONCE = 65_536  # prompt tokens of one batch
-
-
-def prompt(plan: NeedlePlan, tokenizer: Any, prose: list[int], length: int) -> list[int]:
-    """bos, prose with the needle at its depth, question: exactly `length` tokens."""
-    needle, question = (
-        tokenizer.encode(text, add_special_tokens=False) for text in (f" {plan.needle} ", plan.question)
-    )
-    room = length - 1 - len(needle) - len(question)
-    at = round(plan.depth * room)
-    return [tokenizer.bos_token_id, *prose[:at], *needle, *prose[at:room], *question]
+LENGTHS = (512, 1_024, 2_048, 4_096, 8_192, 16_384)
+SEED = 70_001
+# So that models can share a device: the stock scan of Mamba-2 takes 1.5 MB for each token of a pass.
+ROWS, CHUNK, TOKENS_AT_ONCE = 32, 512, 262_144
 
 
-@torch.inference_mode()
-def niah_accuracy(
-    model: Any, tokenizer: Any, prose: list[int], *, length: int, samples: int, seed: int, at_once: int
-) -> list[bool]:
-    """For each sample, whether the answer contains the number. All prompts have one length, so nothing is padded."""
-    plans = [plan_single(context_length=length, seed=seed, index=index) for index in range(samples)]
-    rows = max(1, min(64, at_once // length))
-    right = []
-    for start in range(0, samples, rows):
-        asked = plans[start : start + rows]
-        ids = torch.tensor([prompt(plan, tokenizer, prose, length) for plan in asked], device=model.device)
-        answers = model.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=ANSWER_TOKENS, do_sample=False
-        )
-        texts = tokenizer.batch_decode(answers[:, length:], skip_special_tokens=True)
-        right += [string_match_all(text, [plan.target]) == 1 for text, plan in zip(texts, asked, strict=True)]
-    return right
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Some tasks of a suite, so many samples each; a length below `shortest` cannot hold them."""
+
+    suite: str
+    tasks: tuple[str, ...]
+    samples: int
+    shortest: int = 0
+
+
+# In the order of their worth: an evaluation that runs out of time lacks the end of the list.
+ASKS = (
+    Ask("niah", ("single",), 100),
+    Ask("recall", ("copy", "ngram_prefix", "ngram_suffix", "phone_book", "mqar"), 40),
+    Ask("babilong", ("qa1", "qa2", "qa6", "qa12"), 40, shortest=1_024),
+    Ask("niah", ("niah_single_1", "niah_multikey_1", "niah_multivalue", "niah_multiquery"), 40),
+    Ask("niah", ("vt",), 40, shortest=1_024),
+)
+SPEED = Ask("efficiency", ("generate",), 5)
+
+
+def plan(
+    model_id: str, *, dtype: str, device: str, suites: Sequence[str], lengths: Sequence[int], most: int
+) -> Iterator[RunSpec]:
+    """The runs of one model in the order of their worth, of at most `most` samples a task."""
+    system = SystemSpec(model=ModelRef(source="zoo", id=model_id), runtime=Runtime.model_validate({"dtype": dtype}))
+    for ask in (*ASKS, SPEED):
+        for length in lengths:
+            if ask.suite in suites and length >= ask.shortest:
+                yield RunSpec(
+                    run_id=str(name_run(model_id, ask, length, device)),
+                    system=system,
+                    suite=ask.suite,
+                    suite_version=1,
+                    tasks=ask.tasks,
+                    context_length=length,
+                    samples=min(ask.samples, most),
+                    seed=SEED,
+                )
+
+
+def name_run(model_id: str, ask: Ask, length: int, device: str) -> UUID:
+    """Known before a site exists, and the same on all of them: loading a baseline twice finds the first."""
+    return uuid5(NAMESPACE_URL, f"longboard/baseline/{device}/{model_id}/{ask.suite}/{'+'.join(ask.tasks)}/{length}")
+
+
+def measure(spec: RunSpec, system: OpenSystem, work_dir: Path) -> ResultBundle:
+    """One bundle, for the only Attempt of its Run."""
+    if spec.suite == SPEED.suite:
+        system.engine.wish = Wish()
+    else:
+        rows = max(1, min(ROWS, TOKENS_AT_ONCE // spec.context_length))
+        system.engine.wish = Wish(chunk=CHUNK, rows=rows)
+    attempt = uuid5(NAMESPACE_URL, f"longboard/baseline/{spec.run_id}/attempt")
+    return evaluate(spec, work_dir=work_dir, system=system, attempt_id=str(attempt), fence=1)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure a model of the zoo on niah@1/single.")
-    parser.add_argument("folder", type=Path)
+    parser = argparse.ArgumentParser(description="Measure a model of the zoo and keep the bundles.")
+    parser.add_argument("model")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--suites", nargs="+", default=["niah", "recall", "babilong"])
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
-    parser.add_argument("--samples", type=int, default=200)
-    parser.add_argument("--at-once", type=int, default=TOKENS_AT_ONCE, help="prompt tokens of one batch")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no further run after so long")
+    parser.add_argument("--most", type=int, default=1_000, help="samples of a task at most")
     arguments = parser.parse_args()
+    find_model(arguments.model)
     logging.set_verbosity_error()  # or it says once per kernel that a slower form is used
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32  # bf16 is slower than fp32 on most processors
-    model: Any = AutoModelForCausalLM.from_pretrained(arguments.folder, dtype=dtype)
-    model.to(device).eval()
-    tokenizer = AutoTokenizer.from_pretrained(arguments.folder)
-    prose = tokenizer.encode(load_prose().text, add_special_tokens=False)
-    path = arguments.folder / "card.json"
-    card = json.loads(path.read_text())
-    rows = {row["context_length"]: row for row in card.get(TASK, [])}
-    for length in arguments.lengths:
-        started = time.perf_counter()
-        asked = {"length": length, "samples": arguments.samples, "seed": HELD_OUT_SEED, "at_once": arguments.at_once}
-        right = niah_accuracy(model, tokenizer, prose, **asked)
-        share = sum(right) / len(right)
-        low, high = wilson(share, len(right))
-        rows[length] = {
-            "context_length": length,
-            "accuracy": round(share, 4),
-            "ci_low": round(low, 4),
-            "ci_high": round(high, 4),
-            "n": len(right),
-            "seed": HELD_OUT_SEED,
-            "dtype": str(dtype).removeprefix("torch."),
-            "hardware": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-        }
-        card[TASK] = [rows[key] for key in sorted(rows)]
-        path.write_text(json.dumps(card, indent=2) + "\n")
-        seconds = time.perf_counter() - started
-        print(
-            f"{length:6d} tokens  accuracy {share:.3f} [{low:.3f}, {high:.3f}]  n={len(right)}  {seconds:.1f} s",
-            flush=True,
-        )
+    started = time.perf_counter()
+    dtype = "bfloat16" if torch.cuda.is_available() else "float32"  # bf16 is slower than fp32 on most processors
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    ask = {"dtype": dtype, "device": device, "suites": arguments.suites, "lengths": arguments.lengths}
+    specs = list(plan(arguments.model, most=arguments.most, **ask))
+    system = open_system(specs[0].system)
+    print(f"{arguments.model}: {system.engine.self_test.mode}: {system.engine.self_test.reason}", flush=True)
+    folder = arguments.out / arguments.model
+    folder.mkdir(parents=True, exist_ok=True)
+    for spec in specs:
+        path = folder / f"{spec.context_length:06d}-{spec.suite}-{spec.tasks[0]}.json"
+        if path.exists() or time.perf_counter() - started > arguments.seconds:
+            continue
+        clock = time.perf_counter()
+        try:
+            bundle = measure(spec, system, folder / "work" / spec.run_id)
+        except EvaluationError as error:  # the other runs go on
+            print(
+                f"{arguments.model} {spec.suite} at {spec.context_length}: {type(error).__name__}: {error}", flush=True
+            )
+            continue
+        path.with_suffix(".part").write_bytes(canonical_json(bundle))
+        path.with_suffix(".part").replace(path)
+        told = "  ".join(f"{m.task}/{m.metric} {m.value:.4g}" for m in bundle.measurements if m.depth is None)
+        seconds = time.perf_counter() - clock
+        print(f"{arguments.model} {spec.context_length:6d} {spec.suite}: {told}  {seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from longboard_tasks.zoo.fused import fused
+
 CHUNK = 64
 MIXERS = ("Mamba2Mixer", "GraniteMoeHybridMambaLayer")  # same parameters, same arithmetic
 
@@ -54,29 +56,46 @@ def chunked_ssd(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, chunk: i
     return y.transpose(2, 3).reshape(B, T, H, D)
 
 
+@fused
+def short_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """SiLU of a depthwise convolution; each place sees itself and those just before it.
+
+    x [B, T, channels]; weight [channels, 1, width]; bias [channels] or None; returns the shape and dtype of x. Shifted sums:
+    a depthwise convolution of width 4 is far slower in the libraries, its weight gradient most of all.
+    """
+    T, width = x.shape[1], weight.shape[2]
+    padded = F.pad(x, (0, 0, width - 1, 0))
+    taps = weight.squeeze(1).to(x.dtype)  # [channels, width]
+    mixed = padded[:, :T] * taps[:, 0]
+    for k in range(1, width):
+        mixed = mixed + padded[:, k : k + T] * taps[:, k]
+    return F.silu(mixed if bias is None else mixed + bias.to(x.dtype))
+
+
+def state_space(x: Tensor, dt: Tensor, b: Tensor, c: Tensor, dt_bias: Tensor, a_log: Tensor, skip: Tensor) -> Tensor:
+    """`chunked_ssd` with the layer's time steps, decays and skip, for any T. x [B, T, H, D]; dt [B, T, H], before softplus."""
+    T = x.shape[1]
+    dt = F.softplus(dt.float() + dt_bias)
+    spare = -T % CHUNK
+    y = chunked_ssd(
+        F.pad(x, (0, 0, 0, 0, 0, spare)),
+        F.pad(dt, (0, 0, 0, spare)),  # dt = 0 past the end: no decay, nothing added
+        -torch.exp(a_log.float()),
+        F.pad(b, (0, 0, 0, spare)),
+        F.pad(c, (0, 0, 0, spare)),
+    )[:, :T]
+    return y + x * skip.to(x.dtype)[:, None]
+
+
 def mixer_forward(self: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """`Mamba2Mixer.forward` without cache or padding: [B, T, hidden] to [B, T, hidden]. Needs n_groups = 1."""
     projected = self.in_proj(hidden_states)
     gate, mixed, dt = projected.split([self.intermediate_size, self.conv_dim, self.num_heads], dim=-1)
-    T, width = mixed.shape[1], self.conv_kernel_size
-    # Shifted sums: a depthwise convolution of width 4 is far slower in the libraries, its weight gradient most of all.
-    padded = F.pad(mixed, (0, 0, width - 1, 0))
-    taps = self.conv1d.weight.squeeze(1).to(mixed.dtype)  # [channels, width]
-    mixed = sum((padded[:, k : k + T] * taps[:, k] for k in range(width)), self.conv1d.bias.to(mixed.dtype))
-    x, b, c = F.silu(mixed).split([self.intermediate_size, self.ssm_state_size, self.ssm_state_size], dim=-1)
-    x = x.unflatten(-1, (self.num_heads, self.head_dim))
-    with torch.autocast(x.device.type, enabled=False):
-        dt = F.softplus(dt.float() + self.dt_bias)
-        spare = -T % CHUNK
-        # dt = 0 past the end: no decay, nothing added.
-        y = chunked_ssd(
-            F.pad(x, (0, 0, 0, 0, 0, spare)),
-            F.pad(dt, (0, 0, 0, spare)),
-            -torch.exp(self.A_log.float()),
-            F.pad(b, (0, 0, 0, spare)),
-            F.pad(c, (0, 0, 0, spare)),
-        )[:, :T]
-        y = y + x * self.D.to(x.dtype)[:, None]
+    with torch.autocast(hidden_states.device.type, enabled=False):
+        mixed = short_convolution(mixed, self.conv1d.weight, self.conv1d.bias)
+        x, b, c = mixed.split([self.intermediate_size, self.ssm_state_size, self.ssm_state_size], dim=-1)
+        x = x.unflatten(-1, (self.num_heads, self.head_dim))
+        y = state_space(x, dt, b, c, self.dt_bias, self.A_log, self.D)
         y = self.norm(y.flatten(2), gate)
     return self.out_proj(y.to(hidden_states.dtype))
 
@@ -95,12 +114,12 @@ def use_chunked_ssd(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def spread_time_steps(model: nn.Module) -> nn.Module:
-    """Start the hybrid's time steps as Mamba-2 does, log-uniform from 0.001 to 0.1; its class starts all of them at 1.3.
+    """Start time steps as Mamba-2 does, log-uniform from 0.001 to 0.1, where the stock class starts all of them at 1.3.
 
     With 1.3 a head forgets within a few tokens, and has to learn to remember before it can learn what.
     """
     for module in model.modules():
-        if type(module).__name__ == "GraniteMoeHybridMambaLayer":
+        if type(module).__name__ in ("GraniteMoeHybridMambaLayer", "Qwen3_5GatedDeltaNet"):
             bias: Any = module.dt_bias
             steps = torch.exp(torch.empty_like(bias).uniform_(math.log(0.001), math.log(0.1)))
             bias.copy_(steps + torch.log(-torch.expm1(-steps)))  # the inverse of softplus

@@ -1,7 +1,8 @@
 """Train one model of the zoo: plain torch, one process, one device.
 
-    python -m longboard_tasks.zoo.train llama-3m --out weights   # about five minutes on one H100
+    python -m longboard_tasks.zoo.train llama-3m --out weights   # minutes on one H100
     python -m longboard_tasks.zoo.train --smoke                  # a toy on a laptop: does training work at all?
+    python -m longboard_tasks.zoo.make train --out weights       # all of them, side by side
 
 Batch n depends on the recipe's seed and n alone, so a run that was stopped goes on where its checkpoint stands and sees the
 data that it would have seen. On a GPU the attention's backward pass adds in no fixed order: losses agree between runs to a
@@ -34,29 +35,42 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from longboard_tasks.zoo.data import TARGET, Batch, Sequences, Source, ToyRepeats, make_batch
+from longboard_tasks.zoo.background import Background
+from longboard_tasks.zoo.data import Batch, Sequences, Source, ToyRepeats, make_batch
+from longboard_tasks.zoo.delta import use_chunked_delta
 from longboard_tasks.zoo.prose import training_prose
 from longboard_tasks.zoo.recipes import RECIPES, SMOKE, Recipe, fresh_config
+from longboard_tasks.zoo.selective import use_selective_scan
+from longboard_tasks.zoo.shelf import take_batch
 from longboard_tasks.zoo.ssd import spread_time_steps, use_chunked_ssd
+from longboard_tasks.zoo.stretch import TARGET
 from longboard_tasks.zoo.tokenizer import FOLDER as TOKENIZER
 from longboard_tasks.zoo.tokenizer import load_tokenizer
+from longboard_tasks.zoo.words import Words
 
 LENGTH_GRID = 64  # batch lengths are multiples of this
 
 
 class Batches(Dataset[Batch]):
-    """Batch number n of a recipe, made on demand in a loader process."""
+    """Batch number n of a recipe: made on demand in a loader process, or taken from a shelf that another process fills."""
 
-    def __init__(self, recipe: Recipe, source: Sequences) -> None:
-        self.recipe, self.source = recipe, source
+    def __init__(self, recipe: Recipe, source: Sequences | None, shelf: Path | None = None) -> None:
+        self.recipe, self.source, self.shelf = recipe, source, shelf
 
     def __len__(self) -> int:
         return self.recipe.steps
 
     def __getitem__(self, step: int) -> Batch:
-        length = batch_length(self.recipe, step)
-        tokens = self.recipe.tokens_per_step
-        return make_batch(self.source, seed=self.recipe.seed, step=step, length=length, tokens=tokens)
+        if self.shelf is not None:
+            return take_batch(self.shelf, step)
+        if self.source is None:
+            raise ValueError("batches need a source to be made from, or a shelf to be taken from")
+        return batch_of(self.recipe, self.source, step)
+
+
+def batch_of(recipe: Recipe, source: Sequences, step: int) -> Batch:
+    length = batch_length(recipe, step)
+    return make_batch(source, seed=recipe.seed, step=step, length=length, tokens=recipe.tokens_per_step)
 
 
 def batch_length(recipe: Recipe, step: int) -> int:
@@ -74,13 +88,11 @@ def training_source() -> Source:
     backend = tokenizer.backend_tokenizer
     encodings = backend.encode_batch(texts, add_special_tokens=False)
     prose = np.concatenate([np.array(encoding.ids, dtype=np.uint16) for encoding in encodings])
-    return Source(
-        prose,
-        texts,
-        lambda text: backend.encode(text, add_special_tokens=False).ids,
-        bos=tokenizer.bos_token_id,
-        eos=tokenizer.eos_token_id,
-    )
+
+    def encode(text: str) -> list[int]:
+        return backend.encode(text, add_special_tokens=False).ids
+
+    return Source(Background(prose, Words(texts), encode, bos=tokenizer.bos_token_id, eos=tokenizer.eos_token_id))
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
@@ -92,9 +104,10 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.AdamW:
-    """AdamW; vectors (norms, biases, decay rates) are not pulled towards zero."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    vectors = [p for p in model.parameters() if p.ndim < 2]
+    """AdamW; vectors (norms, biases) and decay rates are not pulled towards zero."""
+    kept = {name for name, p in model.named_parameters() if p.ndim < 2 or name.endswith("A_log")}
+    matrices = [p for name, p in model.named_parameters() if name not in kept]
+    vectors = [p for name, p in model.named_parameters() if name in kept]
     groups = [{"params": matrices, "weight_decay": recipe.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.95), fused=device.type == "cuda")
 
@@ -123,23 +136,23 @@ class Outcome:
 def train(
     name: str,
     recipe: Recipe,
-    source: Sequences,
+    source: Sequences | None,
     out: Path,
     *,
     device: torch.device,
     workers: int,
-    compiled: bool,
+    shelf: Path | None = None,
+    seconds: float = math.inf,
     save_every_s: float = 60.0,
 ) -> Outcome:
-    """Train to the end, from the checkpoint if there is one; leaves the model in out/<name> and its checkpoint beside it."""
+    """Train to the end, from the checkpoint if there is one; leaves the model in out/<name> and its checkpoint beside it.
+
+    Batches come from `source`, or ready-made from `shelf`. After `seconds` it stops where it is, saved like at the end.
+    """
     torch.manual_seed(recipe.seed)
     torch.set_float32_matmul_precision("high")
     model = AutoModelForCausalLM.from_config(fresh_config(recipe), dtype=torch.float32)
-    use_chunked_ssd(spread_time_steps(model)).to(device).train()
-    if compiled:
-        for layer in model.base_model.layers:
-            # Padded matrix shapes fix strides at the first length seen; the next length then breaks the backward pass.
-            layer.compile(dynamic=True, options={"shape_padding": False, "comprehensive_padding": False})
+    use_training_forms(spread_time_steps(model)).to(device).train()
     optimizer = make_optimizer(model, recipe, device)
     checkpoint = out / f"{name}.checkpoint.pt"
     first, spent = 0, 0.0
@@ -149,7 +162,7 @@ def train(
         optimizer.load_state_dict(saved["optimizer"])
         first, spent = saved["step"], saved["seconds"]
     loader = DataLoader(
-        Batches(recipe, source),
+        Batches(recipe, source, shelf),
         batch_size=None,
         sampler=range(first, recipe.steps),
         num_workers=workers,
@@ -168,20 +181,23 @@ def train(
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         progress.add(step, loss.detach(), right, batch.ids.size)
-        last = step + 1 == recipe.steps
+        last = step + 1 == recipe.steps or time.perf_counter() - progress.started > seconds
         if last or time.perf_counter() - saved_at > save_every_s:
             saved_at = time.perf_counter()
-            seconds = spent + saved_at - progress.started
+            taken = spent + saved_at - progress.started
             state = {
                 "model": model.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "step": step + 1,
-                "seconds": seconds,
+                "seconds": taken,
             }
             torch.save(state, checkpoint.with_suffix(".part"))
             checkpoint.with_suffix(".part").replace(checkpoint)
-            facts = {"steps": step + 1, "seconds": round(seconds), "final_loss": round(progress.loss, 4)}
+            rate = {"tokens_per_s": round(progress.seen / (saved_at - progress.started))}
+            facts = {"steps": step + 1, **rate, "seconds": round(taken), "final_loss": round(progress.loss, 4)}
             export(name, model, recipe, out / name, facts, device)
+        if last:
+            break
     return Outcome(progress.first_loss, progress.loss, progress.right)
 
 
@@ -194,16 +210,19 @@ class Progress:
         self.first_loss = self.loss = self.right = math.nan
         self.losses: list[Tensor] = []
         self.rights: list[Tensor] = []
-        self.tokens = 0
+        self.tokens = self.seen = 0
 
     def add(self, step: int, loss: Tensor, right: Tensor, tokens: int) -> None:
         self.losses.append(loss)
         self.rights.append(right)
         self.tokens += tokens
+        self.seen += tokens
         done = step + 1
         if done % 50 and done != self.recipe.steps:
             return
         self.loss, self.right = (torch.stack(values).mean().item() for values in (self.losses, self.rights))
+        if not math.isfinite(self.loss):
+            raise FloatingPointError(f"{self.name}: the loss is {self.loss} at step {done}. Lower the learning rate.")
         self.first_loss = self.loss if math.isnan(self.first_loss) else self.first_loss
         now = time.perf_counter()
         left = (now - self.started) / (done - self.first) * (self.recipe.steps - done)
@@ -219,6 +238,11 @@ class Progress:
 def keep(batch: Any) -> Any:
     """A batch comes whole from the data set: there is nothing to collate."""
     return batch
+
+
+def use_training_forms(model: nn.Module) -> nn.Module:
+    """Give every recurrent layer of a stock model the form that trains in little memory. The weights stay in place."""
+    return use_chunked_delta(use_selective_scan(use_chunked_ssd(model)))
 
 
 def export(
@@ -257,7 +281,7 @@ def smoke() -> int:
     )  # the toy is too small to share, and waiting for a busy neighbour core costs more than it gains
     with tempfile.TemporaryDirectory() as scratch:
         cpu = torch.device("cpu")
-        outcome = train("smoke", SMOKE, ToyRepeats(), Path(scratch), device=cpu, workers=0, compiled=False)
+        outcome = train("smoke", SMOKE, ToyRepeats(), Path(scratch), device=cpu, workers=0)
     passed = outcome.last_loss < 0.6 * outcome.first_loss and outcome.answers_right > 0.3
     print(
         f"loss {outcome.first_loss:.3f} -> {outcome.last_loss:.3f}, recall {outcome.answers_right:.3f} (chance 0.031): "
@@ -274,9 +298,9 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("var/zoo"), help="folder for the model and its checkpoint")
     parser.add_argument("--workers", type=int, default=6, help="processes that make data")
-    parser.add_argument(
-        "--compile", action="store_true", help="torch.compile every layer: a minute first, then twice as fast"
-    )
+    parser.add_argument("--shelf", type=Path, help="folder of ready-made batches that zoo.shelf fills")
+    parser.add_argument("--steps", type=int, help="stop the plan short, stages in proportion: a trial")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="stop after so long, saved as it is")
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     if arguments.smoke:
@@ -285,14 +309,17 @@ def main() -> int:
         parser.error(f"name a model ({', '.join(RECIPES)}), or pass --smoke")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     arguments.out.mkdir(parents=True, exist_ok=True)
+    recipe = RECIPES[arguments.model]
+    recipe = recipe.shortened(arguments.steps) if arguments.steps else recipe
     train(
         arguments.model,
-        RECIPES[arguments.model],
-        training_source(),
+        recipe,
+        None if arguments.shelf else training_source(),
         arguments.out,
         device=device,
         workers=arguments.workers,
-        compiled=arguments.compile,
+        shelf=arguments.shelf,
+        seconds=arguments.seconds,
     )
     return 0
 
