@@ -7,11 +7,11 @@ from tests.signing import REPORT, make_bundle, make_key, sign_bundle
 
 from longboard.accounts.services import make_token
 from longboard.fleet.models import Node
-from longboard.fleet.services import make_enrolment_code, set_node_state
+from longboard.fleet.services import is_signed_by, make_enrolment_code, set_node_state
 from longboard.results.models import Bundle
 from longboard.submissions.models import Run
 from longboard.submissions.sweep import sweep
-from longboard_tasks.contract import Ticket
+from longboard_tasks.contract import Ticket, sha256
 
 pytestmark = pytest.mark.django_db
 
@@ -170,3 +170,90 @@ def test_a_spent_code_enrols_nobody(client, node):
         "code": "lbe_spent", "name": "x", "public_key": "a" * 64, "report": REPORT.model_dump(mode="json"),
     })  # fmt: skip
     assert code_of(answer) == (401, "unauthorised")
+
+
+def test_a_ticket_is_signed_by_the_site_for_this_node_and_never_the_same_twice(node):
+    make_run()
+    payloads = [node.post("/runs/claim", {}).json() for _ in range(2)]  # the first reply was lost
+    tickets = [Ticket.model_validate_json(p["payload"]) for p in payloads]
+    assert tickets[0].attempt_id == tickets[1].attempt_id
+    assert tickets[0].ticket_id != tickets[1].ticket_id
+    assert {t.node for t in tickets} == {node.answer["node"]}
+    for payload in payloads:
+        assert payload["public_key"] == node.answer["server_key"]
+        assert is_signed_by(
+            public_key=payload["public_key"], signature=payload["signature"], payload=payload["payload"].encode()
+        )
+
+
+def test_a_node_gets_a_fresh_token_for_its_signature(node):
+    challenge = node.post("/nodes/challenge", {"node": node.answer["node"]}).json()["challenge"]
+    signature = node.key.sign(f"longboard-node-token:{challenge}".encode()).hex()
+    body = {"node": node.answer["node"], "challenge": challenge, "signature": signature}
+    token = node.post("/nodes/token", body).json()["token"]
+    assert node.post("/runs/claim", {}, token=token).status_code == 204
+    assert code_of(node.post("/nodes/token", body | {"signature": "0" * 128})) == (401, "unauthorised")
+
+
+def test_a_draining_node_is_told_so_when_it_asks_for_work(node):
+    make_run()
+    Node.objects.update(state=Node.State.DRAINING)
+    assert code_of(node.post("/runs/claim", {})) == (409, "node_draining")
+
+
+def test_orders_bring_cancel_and_the_end_of_the_lease_without_renewing_it(node):
+    run = make_run()
+    ticket = node.take()
+    where = f"/api/v1/attempts/{ticket.attempt_id}/orders?fence=1"
+
+    def orders():
+        return node.client.get(where, headers={"Authorization": f"Bearer {node.token}"})
+
+    before = run.attempts.get().lease_until
+    assert orders().json()["cancel"] is False
+    run.attempts.update(cancel_requested=True)
+    assert orders().json()["cancel"] is True
+    assert run.attempts.get().lease_until == before
+    sweep(now=timezone.now() + timezone.timedelta(seconds=600))
+    assert code_of(orders()) == (410, "fenced_off")
+
+
+def test_a_bundle_in_pieces_is_taken_like_one_in_a_call(node):
+    import gzip
+
+    make_run(samples=20)
+    ticket = node.take()
+    signed = sign_bundle(make_bundle(ticket.run, attempt_id=ticket.attempt_id, fence=ticket.fence), node.key)
+    packed = gzip.compress(signed.payload.encode(), mtime=0)
+    headers = {"Authorization": f"Bearer {node.token}"}
+    base = f"/api/v1/attempts/{ticket.attempt_id}"
+    for offset in range(0, len(packed), 700):
+        piece = packed[offset : offset + 700]
+        answer = node.client.put(
+            f"{base}/upload?fence=1&offset={offset}&sha256={sha256(piece)}", piece, headers=headers,
+            content_type="application/octet-stream",
+        )  # fmt: skip
+        assert answer.json()["next_offset"] == offset + len(piece), answer.content
+    body = {
+        "fence": 1, "sha256": sha256(signed.payload.encode()), "public_key": signed.public_key,
+        "signature": signed.signature,
+    }  # fmt: skip
+    answers = [node.post(f"/attempts/{ticket.attempt_id}/complete", body) for _ in range(3)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert answers[0].json()["run_state"] == "accepted"
+    assert code_of(node.post(f"/attempts/{ticket.attempt_id}/complete", body | {"sha256": "0" * 64})) == (
+        409,
+        "conflict",
+    )
+
+
+def test_while_the_database_is_away_the_site_says_503_and_when_to_ask_again(node, monkeypatch):
+    from django.db import OperationalError
+
+    def broken(**_):
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr("longboard.api.nodes.lease.claim", broken)
+    answer = node.post("/runs/claim", {})
+    assert (code_of(answer), answer["Retry-After"]) == ((503, "unavailable"), "5")

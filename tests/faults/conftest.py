@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from tests.faults.site import Site, find_binaries
@@ -51,15 +53,18 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory, models_dir) -> Iterator[Site]:
+def site(models_dir) -> Iterator[Site]:
     if find_binaries() is None or shutil.which("redis-server") is None:
         pytest.skip("PostgreSQL's and Redis's server programs are not installed here; .ci/run installs them")
-    site = Site(tmp_path_factory.mktemp("faults"), models_dir)
+    # Not in pytest's folder: PostgreSQL runs as another user, and a second pytest closes that folder to everybody else.
+    folder = Path(tempfile.mkdtemp(prefix="longboard-faults-"))
+    site = Site(folder, models_dir)
     try:
         site.start()
         yield site
     finally:
         site.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

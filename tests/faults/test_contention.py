@@ -101,4 +101,4 @@ def test_no_run_is_given_to_two_nodes(site, figure):
 
 @pytest.mark.long
 def test_no_run_of_37703_is_given_to_two_nodes(site, figure):
-    contend(site, figure, runs=37_703, processes=8, owners=20)
+    contend(site, figure, runs=37_703, processes=4, owners=20)

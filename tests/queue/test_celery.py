@@ -38,6 +38,19 @@ def test_a_lost_hint_is_sent_again_by_the_sweep(node, monkeypatch):
     wait_until(lambda: state_of(run) == Run.State.ACCEPTED, what="the run")
 
 
+def test_a_node_that_hears_no_hint_asks_the_site_by_itself(pool, make_node_process, broker, monkeypatch):
+    url, folder = broker
+    node = make_node_process()
+    node.enrol(pool)
+    node.start(LONGBOARD_BROKER_URL=url, LONGBOARD_BROKER_DIR=str(folder), LONGBOARD_NODE_DEAF_S="2")
+    wait_until(lambda: "ready" in node.log(), what="the Celery worker")
+    with monkeypatch.context() as deaf:
+        deaf.setattr("longboard.submissions.dispatch.send_hints", lambda hints: None)
+        (run,) = submit()
+    wait_until(lambda: state_of(run) == Run.State.ACCEPTED, what="the run")
+    assert "found without a hint" in node.log()
+
+
 def test_every_hint_sent_five_times_and_some_forged_runs_everything_once(node):
     queue = "pool.local-cpu"
     send_hints([("not-a-run", queue), ("00000000-0000-0000-0000-000000000000", queue)])
