@@ -266,7 +266,7 @@ def ttft_crossing(claim: Claim, table: Table) -> Evidence | None:
     return _measured(
         claim, table, (math.inf, math.inf, math.inf),
         f"No crossing up to {worst.length:,}: {found.better} is faster everywhere, {worst.ratio:.0f}× at the longest "
-        "(stock code; with fast kernels on both sides the two met near 64K on this device, docs/efficiency.md)",
+        "(stock code; with fast kernels on both sides a 1B pair met near 64K on this device: docs/efficiency.md)",
         outcome="fails",
     )  # fmt: skip
 

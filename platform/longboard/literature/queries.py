@@ -104,6 +104,29 @@ def metric_table(table: Table, metric: str) -> MetricTable:
     return MetricTable(title, [length_label(n) for n in lengths], rows, chart)
 
 
+BUSY_TITLE = "Device time of one decode step"
+
+
+def busy_stats(table: Table, system: str) -> dict[int, Stat]:
+    """By length: ms that the device worked in one step, from the profiler. What a host that never waits would show."""
+    return {
+        b.context_length: Stat(value=b.busy_ms, low=b.busy_ms, high=b.busy_ms, n=1)
+        for b in table.breakdowns(system, "decode")
+    }
+
+
+def busy_table(table: Table) -> MetricTable:
+    found = {system: busy_stats(table, system) for system in table.systems}
+    lengths = sorted({length for stats in found.values() for length in stats})
+    rows, series = [], []
+    for system, stats in found.items():
+        entries = [Entry(f"{stats[n].value:.2f} ms" if n in stats else "–") for n in lengths]
+        rows.append((system, table.report.systems[system].title, entries))
+        series.append(Series(system, tuple((float(n), s.value, s.low, s.high) for n, s in sorted(stats.items()))))
+    chart = draw(series, x_title="Context length, tokens", y_title=f"{BUSY_TITLE}, ms")
+    return MetricTable(BUSY_TITLE, [length_label(n) for n in lengths], rows, chart)
+
+
 @dataclass(frozen=True, slots=True)
 class LimitRow:
     system: str
@@ -188,7 +211,7 @@ def _efficiency_page(slug: str) -> EfficiencyPage:
     return EfficiencyPage(
         table=table,
         tables=list(load_tables().values()),
-        metrics=[(name, metric_table(table, name)) for name in METRICS],
+        metrics=[*((name, metric_table(table, name)) for name in METRICS), ("busy", busy_table(table))],
         limits=limit_rows(table),
         ceilings=ceilings,
         energies=energy_rows(table),
@@ -426,8 +449,11 @@ def crossover_page(slug: str, a: str, b: str) -> CrossoverPage | None:
     if table is None or len(table.systems) < 2:
         return None
     a = a if a in table.systems else table.systems[0]
-    b = b if b in table.systems and b != a else next(s for s in table.systems if s != a)
+    if b not in table.systems or b == a:
+        others = [s for s in table.systems if s != a]
+        b = next((s for s in others if _kind(table, s) != _kind(table, a)), others[0])
     metrics = []
+    curves: list[tuple[str, str, list[Point]]] = []
     for metric, (title, phase, unit) in METRICS.items():
         points = []
         for length in sorted(set(table.lengths(a, phase)) & set(table.lengths(b, phase))):
@@ -435,6 +461,10 @@ def crossover_page(slug: str, a: str, b: str) -> CrossoverPage | None:
             stats = [stat_of(cell, metric) if cell else None for cell in cells]
             if stats[0] and stats[1]:
                 points.append(Point(length, stats[0], stats[1]))
+        curves.append((title, unit, points))
+    busy_a, busy_b = busy_stats(table, a), busy_stats(table, b)
+    curves.append((BUSY_TITLE, "ms", [Point(n, busy_a[n], busy_b[n]) for n in sorted(busy_a.keys() & busy_b.keys())]))
+    for title, unit, points in curves:
         found = find_crossover(a, b, points)
         rows = [
             (
@@ -447,6 +477,11 @@ def crossover_page(slug: str, a: str, b: str) -> CrossoverPage | None:
         ]
         metrics.append((title, crossover_sentence(found, a, b), found, rows))
     return CrossoverPage(table, list(tables.values()), a, b, metrics)
+
+
+def _kind(table: Table, system: str) -> str:
+    shape = table.architecture(system)
+    return shape.kind if shape else ""
 
 
 def crossover_sentence(found: Crossover, a: str, b: str) -> str:
