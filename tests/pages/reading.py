@@ -14,9 +14,9 @@ def text(node) -> str:
 
 
 def table(response, name: str) -> list[list[str]]:
-    """Rows of the table with that class, cells as a reader sees them."""
+    """Rows of the table with that class, cells as a reader sees them; boxes to tick hold no text and are left out."""
     (found,) = parsed(response).xpath(f"//table[contains(concat(' ', @class, ' '), ' {name} ')]")
-    return [[text(cell) for cell in row.xpath("./th|./td")] for row in found.xpath(".//tr")]
+    return [[text(cell) for cell in row.xpath("./*[not(contains(@class, 'tick'))]")] for row in found.xpath(".//tr")]
 
 
 def options(response, name: str) -> list[str]:

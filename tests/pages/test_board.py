@@ -41,7 +41,7 @@ def test_the_table_has_each_systems_label_number_interval_n_and_trust(client, sy
         row[1].split(" full attention")[0]: row for row in table(client.get("/boards/niah/?length=1024"), "board")[1:]
     }
     assert set(rows) == {systems[name].label for name in ("apple", "birch", "cedar")}
-    rank, _, accuracy, n, cost, probability, trust, _ = rows[systems["apple"].label]
+    rank, _, accuracy, n, cost, probability, trust = rows[systems["apple"].label]
     assert (accuracy, n, cost, trust) == ("0.90 (0.70–0.97)", "20", "100 ms ± 4", "measured")
     assert rank == "1–2"
     assert "front" in probability

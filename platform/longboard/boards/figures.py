@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -144,7 +144,7 @@ def draw_front(
         return {}
     frame = size.frame
     y = Scale(*_gain_domain([p.gain for p in points]), frame.bottom, frame.top)
-    unit, unit_name = _cost_unit(points, cost)
+    unit, unit_name = _unit([p.cost for p in points], cost)
     x = _cost_scale(points, frame, unit)
     spots = [(p, x(p.cost.number / unit), y(p.gain.number)) for p in points]
     steps = _steps([(sx, sy) for p, sx, sy in spots if p.on_front], frame, cost.higher_is_better)
@@ -266,10 +266,23 @@ def _gain_domain(gains: Sequence[Quantity]) -> tuple[float, float]:
     return (low, min(1.02, high)) if high <= 1.5 else (low, high)
 
 
-def _cost_unit(points: Sequence[FrontPoint], cost: MetricInfo) -> tuple[float, str]:
-    if cost.unit != "bytes":
-        return 1.0, cost.unit
-    largest = max(p.cost.number for p in points)
+def _length_scale(numbers: Sequence[Quantity], frame: Box, unit: float, is_share: bool) -> Scale:
+    """Shares as in a front; times and sizes logarithmic where they differ much, since they grow with the length."""
+    if is_share:
+        return Scale(*_gain_domain(numbers), frame.bottom, frame.top)
+    low, high = min(q.low for q in numbers) / unit, max(q.high for q in numbers) / unit
+    if low > 0 and high / low > 6:
+        return Scale(low / 1.3, high * 1.3, frame.bottom, frame.top, log=True)
+    pad = max((high - low) * 0.06, abs(high) * 0.03, 1e-9)
+    return Scale(max(0.0, low - pad) if low >= 0 else low - pad, high + pad, frame.bottom, frame.top)
+
+
+def _unit(numbers: Sequence[Quantity], metric: MetricInfo) -> tuple[float, str]:
+    if metric.unit == "share":
+        return 1.0, ""
+    if metric.unit != "bytes":
+        return 1.0, metric.unit
+    largest = max(q.number for q in numbers)
     return next(((2.0**p, name) for p, name in ((30, "GiB"), (20, "MiB"), (10, "KiB")) if largest >= 2**p), (1.0, "B"))
 
 
@@ -307,9 +320,13 @@ def draw_lengths(series: Sequence[LengthSeries], *, gain: MetricInfo, size: Size
     numbers = [q for s in series for _, q in s.points]
     if not numbers:
         return {}
-    frame = size.frame
     lengths = sorted({length for s in series for length, _ in s.points})
-    y = Scale(*_gain_domain(numbers), frame.bottom, frame.top)
+    unit, unit_name = _unit(numbers, gain)
+    y = _length_scale(numbers, size.frame, unit, gain.unit == "share")
+    # Wide enough for the longest number beside the axis, and its title.
+    texts = max(len(tick["text"]) for tick in _y_ticks(y, size.frame))
+    size = replace(size, left=max(size.left, texts * size.font * 0.6 + size.font + 22))
+    frame = size.frame
     x = Scale(lengths[0] / 1.3, lengths[-1] * 1.3, frame.left, frame.right, log=True)
     return {
         "size": size.name,
@@ -318,7 +335,7 @@ def draw_lengths(series: Sequence[LengthSeries], *, gain: MetricInfo, size: Size
         "font": _px(size.font),
         "plot": _rect(frame),
         "x_title": "Context length, tokens",
-        "y_title": gain.title,
+        "y_title": f"{gain.title}{f', {unit_name}' if unit_name else ''}{' (log scale)' if y.log else ''}",
         "x_better": "",
         "x_middle": _px((frame.left + frame.right) / 2),
         "x_title_y": _px(size.height - 10),
@@ -332,13 +349,13 @@ def draw_lengths(series: Sequence[LengthSeries], *, gain: MetricInfo, size: Size
             {
                 "name": s.label,
                 "mark": mark_of(s.system_id),
-                "line": _path([(x(n), y(q.number)) for n, q in s.points]),
+                "line": _path([(x(n), y(q.number / unit)) for n, q in s.points]),
                 "points": [
                     {
                         "x": _px(x(n)),
-                        "y": _px(y(q.number)),
-                        "y1": _px(y(q.high)),
-                        "y2": _px(y(q.low)),
+                        "y": _px(y(q.number / unit)),
+                        "y1": _px(y(q.high / unit)),
+                        "y2": _px(y(q.low / unit)),
                         "says": f"{s.label} at {length_label(n)}: {q}",
                     }
                     for n, q in s.points
@@ -382,10 +399,11 @@ def _tick(value: float) -> str:
 
 def _y_ticks(y: Scale, frame: Box) -> list[dict[str, str]]:
     ticks = y.ticks(6)
-    decimals = max(len(f"{tick:g}".partition(".")[2]) for tick in ticks)
+    decimals = 0 if y.log else max(len(f"{tick:g}".partition(".")[2]) for tick in ticks)
+    texts = [_tick(tick) if y.log else f"{tick:,.{decimals}f}" for tick in ticks]
     return [
-        {"at": _px(y(tick)), "text": f"{tick:.{decimals}f}", "x": _px(frame.left - 8), "text_y": _px(y(tick) + 4.5)}
-        for tick in ticks
+        {"at": _px(y(tick)), "text": text, "x": _px(frame.left - 8), "text_y": _px(y(tick) + 4.5)}
+        for tick, text in zip(ticks, texts, strict=True)
     ]
 
 

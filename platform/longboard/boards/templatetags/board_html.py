@@ -38,12 +38,12 @@ def board_row(row: Row) -> SafeString:
         cost = missing_html(row.cost_missing) if row.cost_missing else ""
     flag = ' <span class="flag">front</span>' if row.on_front else ""
     return mark_safe(  # noqa: S308
-        f'<tr{" class=on-front" if row.on_front else ""}><td class="num">{row.rank or "–"}</td>'
+        f"<tr{' class=on-front' if row.on_front else ''}>"
+        f'<td class="tick"><input type="checkbox" form="compare" name="system" value="{escape(row.slug)}" '
+        f'aria-label="Compare {escape(row.label)}"></td><td class="num">{row.rank or "–"}</td>'
         f'<th scope="row">{_mark(row.mark, row.certainty)}<a href="{escape(row.url)}">{escape(row.label)}</a>{family}</th>'
         f'<td class="num">{gain}</td><td class="num">{row.gain.n if row.gain else ""}</td><td class="num">{cost}</td>'
-        f'<td class="num">{row.probability_text}{flag}</td><td>{escape(row.trust)}</td>'
-        f'<td class="tick"><input type="checkbox" form="compare" name="system" value="{escape(row.slug)}" '
-        f'aria-label="Compare {escape(row.label)}"></td></tr>\n'
+        f'<td class="num">{row.probability_text}{flag}</td><td>{escape(row.trust)}</td></tr>\n'
     )
 
 
