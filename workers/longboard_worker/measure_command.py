@@ -40,7 +40,8 @@ def measure_command(args: argparse.Namespace) -> int:
     folder.mkdir(exist_ok=True)
     bundles = bundles_of(report)
     for bundle in bundles:
-        (folder / f"{bundle.run.run_id}.json").write_text(bundle.model_dump_json() + "\n")
+        name = f"{bundle.run.system.model.id.replace('/', '-')}-{bundle.run.context_length}.json"
+        (folder / name).write_text(bundle.model_dump_json() + "\n")
     failed = sum(cell.failure is not None for cell in report.cells)
     print(f"{len(report.cells)} cells ({failed} without a number, each with its reason), {len(report.limits)} limits.")
     print(f"{args.out / 'efficiency_report.json'} and {len(bundles)} bundles in {folder}")

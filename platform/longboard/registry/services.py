@@ -12,12 +12,14 @@ from longboard.errors import BadRequest, NotFound
 from longboard.registry.models import Method, Model, Suite, System
 from longboard_tasks import catalogue
 from longboard_tasks.contract import MethodRef, ModelRef, Runtime, SystemSpec
+from longboard_tasks.costmodel import architecture_of
+from longboard_tasks.shapes import load_shapes
 from longboard_tasks.zoo.registry import ZOO
 
 
 @transaction.atomic
 def sync_catalogue() -> None:
-    """Makes the tables say what the catalogue and the zoo say. A second call changes nothing.
+    """Makes the tables say what the catalogue, the zoo and the shapes say. A second call changes nothing.
 
     A suite's older versions keep their rows, and their results keep them.
     """
@@ -59,6 +61,21 @@ def sync_catalogue() -> None:
                 "max_positions": zoo.max_positions,
                 "licence": zoo.licence,
                 "summary": zoo.summary,
+            },
+        )
+    for shape in load_shapes().values():
+        Model.objects.update_or_create(
+            source=Model.Source.CONFIG,
+            ref=shape.id,
+            revision="",
+            defaults={
+                "slug": slugify(shape.id.replace(".", "-")),
+                "title": f"{shape.title}, random weights",
+                "family": shape.family.split(",")[0],
+                "architecture": shape.class_name.replace("Config", "ForCausalLM"),
+                "parameters": architecture_of(shape).stored,
+                "max_positions": shape.positions,
+                "summary": f"The sizes of {shape.like}, weights drawn at random: for speed and memory. {shape.note}".strip(),
             },
         )
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from longboard_tasks.baselines import FOLDER as BASELINES
+from longboard_tasks.baselines import read_baselines
 from longboard_tasks.contract import ResultBundle
 from longboard_tasks.engine.loading import load_system
 from longboard_tasks.engine.reader import open_reader
@@ -217,6 +219,13 @@ def test_the_shipped_table_gives_bundles_that_the_contract_takes():
         assert {m.metric for m in again.measurements} == {
             "ttft_ms", "tpot_ms", "prefill_tokens_per_s", "decode_tokens_per_s", "peak_memory_bytes", "cache_bytes",
         }  # fmt: skip
+
+
+def test_the_signed_baselines_of_the_h100_are_the_tables_bundles():
+    report = read_report(Path(efficiency.__path__[0]) / "measured" / "h100-80gb.json")
+    shipped = [baseline.bundle for baseline in read_baselines(BASELINES / "h100-80gb-x2")]
+    assert {b.run.run_id: b for b in shipped} == {b.run.run_id: b for b in bundles_of(report)}
+    assert len(shipped) == len({b.run.run_id for b in shipped})
 
 
 def test_measure_on_a_bare_machine_writes_a_report_and_bundles(tmp_path, capsys, monkeypatch):

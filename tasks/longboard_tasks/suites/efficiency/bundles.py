@@ -7,6 +7,8 @@ in the report.
 
 from __future__ import annotations
 
+from uuid import NAMESPACE_URL, uuid5
+
 from longboard_tasks.contract import Manifest, Measurement, ResultBundle, RunSpec
 from longboard_tasks.suites.efficiency.report import Cell, Report, Stat
 from longboard_tasks.suites.efficiency.spread import pool_cells
@@ -44,8 +46,10 @@ def _bundle(report: Report, name: str, prefill: Cell, decode: Cell) -> ResultBun
         ("cache_bytes", "bytes", Stat(value=held, low=held, high=held, n=ttft.n)),
     ]
     return ResultBundle(
+        attempt_id=_id("attempt", report, facts.spec.digest, length),
+        fence=1,
         run=RunSpec(
-            run_id=f"measure-{name}-{length}",
+            run_id=_id("run", report, facts.spec.digest, length),
             system=facts.spec,
             suite="efficiency",
             suite_version=1,
@@ -83,6 +87,11 @@ def _bundle(report: Report, name: str, prefill: Cell, decode: Cell) -> ResultBun
             peak_memory_bytes=peak or None,
         ),
     )  # fmt: skip
+
+
+def _id(what: str, report: Report, system: str, length: int) -> str:
+    """The same report gives the same ids, so that a second load of its bundles finds the first."""
+    return str(uuid5(NAMESPACE_URL, f"longboard:measure:{what}:{report.measured_at.isoformat()}:{system}:{length}"))
 
 
 def _rate(stat: Stat, per: float) -> Stat:
