@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from longboard_tasks.baselines import Baseline, machines, read_baselines
+from longboard_tasks.contract import Measurement
 from longboard_tasks.zoo.registry import WEIGHTS, ZOO, ZooModel
 
 TASK = "niah@1/single"
@@ -72,7 +75,7 @@ def readme(model: ZooModel) -> str:
 
 
 def tables() -> str:
-    """Training and accuracy of every shipped model, as two Markdown tables."""
+    """Training and accuracy of every shipped model from its card, then all shipped baselines, as Markdown tables."""
     models = [model for model in ZOO.values() if model.shipped]
     cards = {model.id: read_card(model.id) for model in models}
     lines = [
@@ -97,7 +100,42 @@ def tables() -> str:
                 f"{cell(row)}, n={row['n']}{' ¹' if row['hardware'] == 'CPU' else ''}" if row else "not measured"
             )
         lines.append(f"| {length:,} | " + " | ".join(cells) + " |")
+    for machine in machines():
+        if found := [b for b in read_baselines(machine) if b.bundle.run.system.model.id in cards]:
+            lines += ["", *baseline_tables(found, list(cards))]
     return "\n".join(lines)
+
+
+def baseline_tables(baselines: list[Baseline], models: list[str]) -> list[str]:
+    """All that one machine's bundles say, as two tables: shares of right answers, and speed and memory."""
+    rows: dict[tuple[str, str, str, int], dict[str, Measurement]] = defaultdict(dict)
+    days, hardware = set(), ""
+    for baseline in baselines:
+        run, manifest = baseline.bundle.run, baseline.bundle.manifest
+        days.add(f"{manifest.started_at:%Y-%m-%d}")
+        hardware = manifest.hardware.device if manifest.hardware.kind == "cuda" else manifest.hardware.cpu
+        hardware += f", {manifest.hardware.cores} cores" if manifest.hardware.kind == "cpu" else ""
+        for m in baseline.bundle.measurements:
+            if m.depth is None:
+                rows[f"{run.suite}@{run.suite_version}", m.task, m.metric, m.context_length][run.system.model.id] = m
+    lines = [
+        f"Baselines `{baselines[0].machine}`: {hardware}, {' and '.join(sorted(days))}, stock classes through the engine."
+    ]
+    for is_share in (True, False):
+        chosen = {key: found for key, found in rows.items() if (next(iter(found.values())).unit == "share") == is_share}
+        lines += ["", "| suite/task | metric | context length | " + " | ".join(f"`{model}`" for model in models) + " |"]
+        lines.append("| --- | --- | --- |" + " --- |" * len(models))
+        for (suite, task, metric, length), found in sorted(chosen.items()):
+            cells = [say(found[model]) if model in found else "not measured" for model in models]
+            lines.append(f"| {suite}/{task} | {metric} | {length:,} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def say(m: Measurement) -> str:
+    """Value, 95 % interval, n; bytes in MB."""
+    scale, form = {"share": (1, ".3f"), "bytes": (1e-6, ".4g")}.get(m.unit, (1, ",.4g"))
+    value, low, high = (f"{number * scale:{form}}" for number in (m.value, m.ci_low, m.ci_high))
+    return f"{value} [{low}, {high}]{' MB' if m.unit == 'bytes' else ''}, n={m.n}"
 
 
 def with_tables(page: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from longboard.embedded.setup import enrol_local_node, models_dir, node_home, prepare_data
+from longboard.embedded.setup import enrol_local_node, load_shipped_baselines, models_dir, node_home, prepare_data
 from longboard.embedded.supervisor import (
     StartFailed,
     Supervisor,
@@ -27,6 +27,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         pool = prepare_data()
+        self.stdout.write(load_shipped_baselines())
         port = free_port(options["port"])
         supervisor = Supervisor(settings.DATA_DIR / "logs", site_environment(port))
         try:
