@@ -10,7 +10,15 @@ from django.conf import settings
 from longboard.fleet.models import Hardware
 from longboard.registry.models import Model, Suite
 from longboard.submissions.quota import LEAST_HOLD_S
-from longboard_tasks.costmodel import Architecture, architecture_of, estimate, guess_architecture, price, sheet_for
+from longboard_tasks.costmodel import (
+    Architecture,
+    HardwareSheet,
+    architecture_of,
+    estimate,
+    guess_architecture,
+    price,
+    sheet_for,
+)
 from longboard_tasks.shapes import load_shapes
 
 
@@ -26,6 +34,16 @@ def architecture_for(model: Model) -> Architecture | None:
     return architecture_of(shape) if shape else None
 
 
+def sheet_of(hardware: Hardware) -> HardwareSheet:
+    return sheet_for(
+        name=hardware.slug,
+        kind=hardware.kind,
+        memory_bytes=hardware.memory_bytes,
+        flops=hardware.peak_flops,
+        bandwidth=hardware.bandwidth_bytes_per_s,
+    )
+
+
 def price_run(
     *, model: Model, suite: Suite, tasks: int, samples: int, context_length: int, hardware: Hardware, dtype: str,
     has_method: bool,
@@ -38,13 +56,7 @@ def price_run(
     layout = known or (guess_architecture(model.parameters) if model.parameters else None)
     if layout is None:
         return Priced(LEAST_HOLD_S, 0)
-    sheet = sheet_for(
-        name=hardware.slug,
-        kind=hardware.kind,
-        memory_bytes=hardware.memory_bytes,
-        flops=hardware.peak_flops,
-        bandwidth=hardware.bandwidth_bytes_per_s,
-    )
+    sheet = sheet_of(hardware)
     asked = price(layout, sheet, context_length=context_length, samples=samples * tasks, kind=suite.kind, dtype=dtype)
     held = min(max(asked.seconds, LEAST_HOLD_S), float(settings.RUN_WALL_S))
     if known is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -60,7 +61,19 @@ def _earlier(author: User, request: SubmissionRequest, digest: str) -> Submissio
     return earlier
 
 
-def _create(author: User, request: SubmissionRequest, digest: str, now: datetime) -> Submission:
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a request asks for, found and held against every rule."""
+
+    model: Model
+    suites: list[Suite]
+    pools: list[Pool]
+    lengths: list[int]
+    tasks: dict[str, dict[str, int]]  # by suite: least context length of each task
+
+
+def check_request(author: User, request: SubmissionRequest) -> Checked:
+    """Raises BadRequest, NotFound and NotAllowed with the field that is at fault. Writes nothing."""
     model = find_model(request.model)
     suites = [_find_suite(name) for name in dict.fromkeys(request.suites)]
     pools = [_find_pool(slug, author) for slug in dict.fromkeys(request.pools)]
@@ -72,17 +85,23 @@ def _create(author: User, request: SubmissionRequest, digest: str, now: datetime
             f"{len(suites)} suites x {len(pools)} pools x {len(lengths)} lengths exceed {MAX_RUNS} runs. Split it.",
             field="context_lengths",
         )
+    return Checked(model, suites, pools, lengths, tasks)
+
+
+def _create(author: User, request: SubmissionRequest, digest: str, now: datetime) -> Submission:
+    checked = check_request(author, request)
+    model = checked.model
     system = system_for(
         model=model,
         method=MethodRef(name=request.method, budget=request.budget),
         runtime=Runtime(dtype=request.dtype),
     )
     runs = [
-        _draft(request, model, system, suite, tasks[suite.name], pool, length, now)
+        _draft(request, model, system, suite, checked.tasks[suite.name], pool, length, now)
         # Short contexts first: the first numbers show soon.
-        for length in lengths
-        for suite in suites
-        for pool in pools
+        for length in checked.lengths
+        for suite in checked.suites
+        for pool in checked.pools
     ]
     # Whoever runs on a pool of their own uses nobody else's time.
     for run in runs:

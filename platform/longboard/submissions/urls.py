@@ -4,6 +4,7 @@ from longboard.submissions import views
 
 urlpatterns = [
     path("submit/", views.submit, name="submit"),
+    path("submit/price/", views.price, name="price"),
     path("submissions/<uuid:submission_id>/", views.submission, name="submission"),
     path("submissions/<uuid:submission_id>/cancel/", views.cancel_submission, name="cancel-submission"),
     path("runs/<uuid:run_id>/", views.run, name="run"),

@@ -20,6 +20,7 @@ from longboard.results.models import Bundle
 from longboard.submissions import queries, services
 from longboard.submissions.forms import SubmissionForm
 from longboard.submissions.models import Run, Submission
+from longboard.submissions.quotes import quote
 
 
 @login_required
@@ -43,6 +44,26 @@ def submit(request: HttpRequest) -> HttpResponse:
         except ValidationError as error:
             show_invalid_on(form, error)
     return render(request, "submissions/submit.html", {"form": form}, status=422)
+
+
+@login_required
+@require_POST
+def price(request: HttpRequest) -> HttpResponse:
+    """The form with what it would take, or why it would be refused; nothing is stored."""
+    form, quoted, refusal = SubmissionForm(request.POST, user=request.user), None, ""
+    if form.is_valid():
+        try:
+            quoted = quote(author=request.user, request=form.as_request())  # type: ignore[arg-type]
+        except LongboardError as error:
+            refusal = error.message
+            show_on(form, error)
+        except ValidationError as error:
+            show_invalid_on(form, error)
+    partial = is_partial(request)
+    template = "submissions/_quote.html" if partial else "submissions/submit.html"
+    context = {"form": form, "quote": quoted, "refusal": refusal, "priced": True}
+    # HTMX swaps nothing in from a refusal's status, and a price check refuses nothing.
+    return render(request, template, context, status=422 if form.errors and not partial else 200)
 
 
 @require_safe

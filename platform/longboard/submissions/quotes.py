@@ -1,0 +1,70 @@
+"""What a request would take, before anybody submits it: time, memory, and whether it fits, run by run. Writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from longboard.accounts.models import User
+from longboard.quantities import bytes_text, duration_text, length_label
+from longboard.submissions.pricing import architecture_for, sheet_of
+from longboard.submissions.requests import SubmissionRequest
+from longboard.submissions.services import check_request
+from longboard_tasks.costmodel import guess_architecture, price
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteLine:
+    suite: str
+    length: str
+    pool: str
+    prompts: int
+    time: str  # "12 s to 1 min 05 s"; empty where nothing is known
+    memory: str
+    verdict: str  # fits, may not fit, not known
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    lines: tuple[QuoteLine, ...]
+    total: str  # of all runs, one after the other
+    unfit: int
+
+
+def quote(*, author: User, request: SubmissionRequest) -> Quote:
+    """Raises what `submit` would raise for the same request, except for the quota."""
+    checked = check_request(author, request)
+    model = checked.model
+    layout = architecture_for(model) or (guess_architecture(model.parameters) if model.parameters else None)
+    lines, low, high = [], 0.0, 0.0
+    for length in checked.lengths:
+        for suite in checked.suites:
+            for pool in checked.pools:
+                tasks = sum(least <= length for least in checked.tasks[suite.name].values())
+                samples = request.samples or suite.definition["default_samples"]
+                where = {
+                    "suite": suite.label,
+                    "length": length_label(length),
+                    "pool": pool.title,
+                    "prompts": samples * tasks,
+                }
+                if layout is None:
+                    says = "Nothing is known of this model's size before a node has loaded it."
+                    lines.append(QuoteLine(**where, time="", memory="", verdict="not known", says=says))
+                    continue
+                asked = price(
+                    layout, sheet_of(pool.hardware), context_length=length, samples=samples * tasks, kind=suite.kind,
+                    dtype=request.dtype,
+                )  # fmt: skip
+                low, high = low + asked.seconds_low, high + asked.seconds_high
+                lines.append(
+                    QuoteLine(
+                        **where,
+                        time=f"{duration_text(asked.seconds_low)} to {duration_text(asked.seconds_high)}",
+                        memory=bytes_text(asked.memory_bytes),
+                        verdict="fits" if asked.fits else "may not fit",
+                        says=asked.says,
+                    )
+                )
+    total = f"{duration_text(low)} to {duration_text(high)}" if high else ""
+    return Quote(tuple(lines), total, sum(line.verdict == "may not fit" for line in lines))
