@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from longboard.literature.catalogue import Claim, load_claims, load_papers
+from longboard.literature.catalogue import STAND_INS, Claim, load_claims, load_papers
 from longboard.literature.evidence import COMPUTED, MEASURED, all_verdicts, verdict_of
 from longboard.literature.verdicts import Evidence, judge
+from longboard_tasks.shapes import load_shapes
 
 BLANK = Claim(**dict.fromkeys(Claim.__dataclass_fields__, ""))
 
@@ -126,6 +127,12 @@ def test_the_seed_papers_capacity_rests_on_whose_logits_are_kept():
     control = verdict_of(load_claims()["ssm-characterization-03"])
     assert control.outcome == "reported"
     assert control.evidence.value < 0.5  # with last-token logits the Transformer is the one with room
+
+
+def test_stand_ins_are_shapes_that_ship():
+    for paper, names in STAND_INS.items():
+        assert paper in load_papers()
+        assert set(names) <= set(load_shapes())
 
 
 def test_measured_evidence_names_its_device_and_day():

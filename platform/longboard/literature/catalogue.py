@@ -53,6 +53,19 @@ NEEDS = {
 }
 
 
+# Shapes of ours that stand for a paper's model, or for the ones that it compares.
+STAND_INS: dict[str, tuple[str, ...]] = {
+    "ssm-characterization": ("mamba2-780m", "qwen2.5-0.5b", "falcon-h1-1.5b", "zamba2-1.2b"),
+    "challenges-deploying": ("yi-34b", "llama-8b"),
+    "empirical-mamba": ("nemotron-h-8b", "llama-8b"),
+    "hybrid-design": ("falcon-h1-1.5b", "granite-h-1b", "zamba2-1.2b"),
+    "mamba": ("mamba-1.4b", "llama-1b"),
+    "jamba": ("jamba-52b",),
+    "deltanet": ("qwen3-next-0.7b",),
+    "zebra": ("mistral-7b",),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Paper:
     id: str
@@ -82,6 +95,10 @@ class Paper:
     @property
     def source(self) -> str:
         return explain_source(self.provenance)
+
+    @property
+    def stand_ins(self) -> tuple[str, ...]:
+        return STAND_INS.get(self.id, ())
 
     @property
     def code(self) -> str:

@@ -613,3 +613,11 @@ def paper_status(paper: Paper) -> str:
     if lines:
         return f"{len(lines)} claims, none measured yet"
     return paper.runnable
+
+
+def stand_ins(paper: Paper) -> list[tuple[str, str]]:
+    """(shape id, slug of the newest table that measured it or "") of the Systems that stand for a paper."""
+    return [
+        (name, next((slug for slug, table in load_tables().items() if name in table.systems), ""))
+        for name in paper.stand_ins
+    ]

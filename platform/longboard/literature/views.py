@@ -67,7 +67,8 @@ def paper(request: HttpRequest, paper_id: str) -> HttpResponse:
     if found is None:
         raise Http404(f'There is no paper "{paper_id[:60]}". The literature page lists those that there are.')
     lines = [queries.claim_line(queries.verdict_of(one)) for one in claims_of(paper_id)]
-    return render(request, "literature/paper.html", {"paper": found, "lines": lines})
+    context = {"paper": found, "lines": lines, "stand_ins": queries.stand_ins(found)}
+    return render(request, "literature/paper.html", context)
 
 
 def _word(request: HttpRequest, name: str) -> str:

@@ -193,7 +193,7 @@ def test_the_tables_plan_names_shapes_that_ship_and_lengths_that_rise():
     assert sum(r.ceilings for r in table_plan()) == 1
 
 
-def test_budgets_are_cut_when_the_rest_would_not_fit(tmp_path):
+def test_each_launch_gets_its_share_of_the_time_that_is_left(tmp_path):
     requests = plain_plan(
         [("a", config_system("tiny-llama")), ("b", config_system("tiny-mamba2"))], lengths=(64,), budget_s=200
     )

@@ -88,7 +88,7 @@ class Campaign:
             spare.kill()
 
     def _take(self) -> Request | None:
-        """The next request, its budget cut when the rest would not fit."""
+        """The next request with its share of the time that is left: by its budget among those still to come."""
         with self.lock:
             if self.taken >= len(self.requests) or self.left_s < LEAST_BUDGET_S + 3:
                 return None
@@ -96,7 +96,7 @@ class Campaign:
             request = pending[0]
             self.taken += 1
         fair = self.left_s * len(self.devices) * request.budget_s / sum(other.budget_s for other in pending)
-        budget = max(LEAST_BUDGET_S, min(request.budget_s, fair, self.left_s - 3))
+        budget = max(LEAST_BUDGET_S, min(fair, self.left_s - 3))
         return request.model_copy(update={"budget_s": budget})
 
     def _start(self, device: str) -> subprocess.Popen[str]:

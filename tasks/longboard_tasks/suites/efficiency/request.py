@@ -15,7 +15,7 @@ PARTS: tuple[Part, ...] = ("slope", "cells", "breakdown", "energy", "limits", "f
 
 
 class Request(Spec):
-    """What one launch measures. Lengths rise; `budget_s` is the whole launch after loading."""
+    """What one launch measures. Lengths rise. `budget_s`: seconds after loading; a campaign takes it as a weight."""
 
     name: Slug
     system: SystemSpec
