@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from longboard.accounts.models import User
 from longboard.quantities import bytes_text, duration_text, length_label
