@@ -58,3 +58,21 @@ def test_the_readmes_two_commands_are_targets_of_the_makefile():
     makefile = (ROOT / "Makefile").read_text()
     for target in ("demo", "test", "check", "up"):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+def test_no_two_routes_share_a_name():
+    """`reverse` would silently take the last one, and links of one page would lead to another."""
+    from collections import Counter
+
+    from django.urls import URLPattern, get_resolver
+
+    def names(resolver, prefix=""):
+        for pattern in resolver.url_patterns:
+            if isinstance(pattern, URLPattern):
+                yield f"{prefix}{pattern.name}", str(pattern.pattern)
+            else:
+                yield from names(pattern, f"{prefix}{pattern.namespace}:" if pattern.namespace else prefix)
+
+    named = [(name, path) for name, path in names(get_resolver()) if not name.endswith("None")]
+    twice = {name for name, count in Counter(name for name, _ in named).items() if count > 1 and ":" not in name}
+    assert not twice, [pair for pair in named if pair[0] in twice]

@@ -127,7 +127,7 @@ def compare_page(query: Any) -> ComparePage:
         same=same,
         wide=figures.draw_lengths(series, gain=METRICS["accuracy"]),
         narrow=figures.draw_lengths(series, gain=METRICS["accuracy"], size=figures.NARROW),
-        crossover_url=_url("crossover", slugs[:2], where),
+        crossover_url=_url("overtaking", slugs[:2], where),
         permalink=_url("compare", slugs, where),
         exports={kind: _url("compare-table", slugs, where, kind) for kind in ("csv", "json", "parquet")},
         table=_table(accuracy + efficiency, systems),
@@ -419,8 +419,8 @@ def crossover_page(query: Any) -> CrossoverPage:
         narrow=figures.draw_lengths(series, gain=drawn[1], size=figures.NARROW) if drawn else {},
         chart_title=f"{drawn[1].title} by context length" if drawn else "",
         compare_url=_url("compare", slugs, where),
-        swapped_url=_url("crossover", slugs[::-1], where),
-        permalink=_url("crossover", slugs, where),
+        swapped_url=_url("overtaking", slugs[::-1], where),
+        permalink=_url("overtaking", slugs, where),
     )
 
 
