@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import pytest
 from playwright.sync_api import expect
 from tests import factories
@@ -34,7 +36,7 @@ def test_the_same_by_keyboard_alone(open_page, site):
     page.get_by_role("link", name="CSV").focus()
     with page.expect_download() as download:
         page.keyboard.press("Enter")
-    assert "cedar" in download.value.path().read_text()
+    assert site["systems"]["cedar"].slug in download.value.path().read_text()
 
 
 def test_a_reader_sets_the_threshold_and_takes_the_table_along(open_page, site):
@@ -53,7 +55,8 @@ def test_a_cited_view_is_one_click_from_the_board_and_shows_the_same_table(open_
     page = open_page("/boards/niah/?length=4096&cost=peak_memory_bytes")
     before = tables(page)[0]
     page.get_by_role("link", name="Cite, embed").click()
-    page.locator("main a[href*='as_of=']").first.click()
+    cited = urlsplit(str(page.locator("main a[href*='as_of=']").first.get_attribute("href")))
+    page.goto(f"{cited.path}?{cited.query}")  # it names the site's own address, which in a test is another one
     expect(page.locator("#takeaway")).to_contain_text("At 4K tokens")
     assert tables(page)[0] == before
 
