@@ -1,5 +1,6 @@
 """The real worker process against a real site: HTTP, a child process, a model on disk."""
 
+import json
 import stat
 import subprocess
 from uuid import uuid4
@@ -210,6 +211,9 @@ def test_a_node_with_a_new_key_goes_on_and_the_old_key_is_no_use(pool, make_node
     (run,) = submit()
     node = make_node_process()
     node.enrol(pool)
+    # As an enrolment of an earlier version: without the site's key, which is then pinned with the first ticket.
+    kept = json.loads((node.home / "node.json").read_text())
+    (node.home / "node.json").write_text(json.dumps(kept | {"server_key": "", "token": "lbn_of_old"}))
     old = (node.home / "node.key").read_bytes()
     done = subprocess.run(
         node.command("rotate"), env=node.environment(), capture_output=True, timeout=60, check=False, text=True
@@ -220,6 +224,7 @@ def test_a_node_with_a_new_key_goes_on_and_the_old_key_is_no_use(pool, make_node
     assert (len(row.past_keys), row.credential_serial) == (1, 2)
     assert node.once().returncode == 0
     assert state_of(run) == Run.State.ACCEPTED
+    assert json.loads((node.home / "node.json").read_text()) == kept
     (node.home / "node.key").write_bytes(old)
     done = node.once()
     assert "not signed with this node's key" in done.stderr.decode()

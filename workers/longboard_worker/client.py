@@ -67,6 +67,7 @@ class SiteClient:
         self.node, self.key = node, key
         self.session = requests.Session()
         self.session.headers["User-Agent"] = "longboard-worker"
+        self.server_key = ""  # as the site told it last; what counts is the one pinned at enrolment
         self._token = ""
         self._lock = threading.Lock()
 
@@ -227,7 +228,8 @@ class SiteClient:
             ]
             signature = self.key.sign(b"longboard-node-token:" + challenge.encode()).hex()
             body = {"node": self.node, "challenge": challenge, "signature": signature}
-            self._token = self._send("POST", "/nodes/token", body, patience_s=patience_s, with_token=False)["token"]
+            answer = self._send("POST", "/nodes/token", body, patience_s=patience_s, with_token=False)
+            self._token, self.server_key = answer["token"], answer["server_key"]
             return self._token
 
 

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from longboard_tasks.contract import ResultBundle, SignedBundle, Ticket
 from longboard_worker.client import FencedOff, Refused, SiteClient, Unreachable
 from longboard_worker.evaluator import Evaluator, Failure
 from longboard_worker.heart import Heart
-from longboard_worker.identity import Enrolment, load_enrolment, load_key, sign
+from longboard_worker.identity import Enrolment, load_enrolment, load_key, save_enrolment, sign
 from longboard_worker.logbuffer import LogText
 from longboard_worker.tickets import TicketBook, TicketRefused
 
@@ -63,6 +64,11 @@ class Node:
             return False
         if signed is None:
             return False
+        if not self.enrolment.server_key:
+            # Enrolled before sites signed tickets: the first key that its own address tells is pinned.
+            log.warning("the site's key is pinned now: %s", self.site.server_key)
+            self.enrolment = replace(self.enrolment, server_key=self.site.server_key)
+            save_enrolment(self.home, self.enrolment)
         try:
             ticket = self.tickets.accept(signed, self.enrolment)
         except TicketRefused as refused:
