@@ -140,6 +140,7 @@ class LimitRow:
     confirmed: int
     beyond_positions: bool
     says: str
+    note: str  # what a reader has to know beside the figure
 
 
 def limit_rows(table: Table, system: str = "") -> list[LimitRow]:
@@ -156,6 +157,7 @@ def limit_rows(table: Table, system: str = "") -> list[LimitRow]:
             confirmed=x.confirmed,
             beyond_positions=bool(x.published_positions and x.tokens > x.published_positions),
             says=x.says,
+            note=x.says if x.says.startswith("the logits") else "",
         )
         for x in sorted(table.report.limits, key=lambda x: (x.system, x.cap_bytes or 2**60, x.logits, x.reading))
         if not system or x.system == system
