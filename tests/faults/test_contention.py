@@ -92,7 +92,7 @@ def contend(site, figure, *, runs: int, processes: int, owners: int) -> None:
 
 
 def test_no_run_is_given_to_two_nodes(site, figure):
-    contend(site, figure, runs=600, processes=3, owners=6)
+    contend(site, figure, runs=300, processes=3, owners=6)
 
 
 @pytest.mark.long

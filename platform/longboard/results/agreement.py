@@ -71,6 +71,7 @@ def lift_reproduced(*, bundle: Bundle) -> list[Run]:
     for row in others:
         by_metric.setdefault((row.task, row.metric), []).append(row)
     lifted: set[int] = set()
+    whole: set[tuple[int, str]] = set()  # (bundle, task) of a lifted accuracy
     runs: dict[Any, Run] = {}
     for row in mine:
         if row.depth is not None:
@@ -79,7 +80,11 @@ def lift_reproduced(*, bundle: Bundle) -> list[Run]:
             is_comparable = METRICS[row.metric].unit == "share" or other.hardware_id == row.hardware_id
             if is_comparable and agree(row, other, definition):
                 lifted |= {row.pk, other.pk}
+                if row.metric == "accuracy":
+                    whole |= {(row.bundle_id, row.task), (other.bundle_id, other.task)}
                 if other.trust != Trust.REPRODUCED and other.run_id != row.run_id:
                     runs[other.run_id] = other.run
     Measurement.objects.filter(pk__in=lifted).update(trust=Trust.REPRODUCED)
+    for bundle_id, task in sorted(whole):
+        Measurement.objects.filter(bundle=bundle_id, task=task, depth__isnull=False).update(trust=Trust.REPRODUCED)
     return list(runs.values())
