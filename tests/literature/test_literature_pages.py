@@ -3,14 +3,19 @@ failures as rows."""
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 from tests.pages.reading import parsed, text
 
 from longboard.literature.catalogue import load_claims, load_papers
 from longboard.literature.measurements import load_tables
+from longboard.literature.verdicts import WORDS
+from longboard_tasks.suites.efficiency.report import Report
 
 PAGES = [
     "/efficiency/", "/efficiency/h100-80gb/", "/efficiency/h100-80gb/llama-1b/", "/efficiency/theory/",
+    "/efficiency/costs/", "/efficiency/costs/?on=a100-80gb&length=4096&batch=8",
     "/efficiency/crossover/?a=llama-1b&b=mamba2-1b", "/claims/", "/claims/?verdict=holds&suite=costmodel",
     "/claims/ssm-characterization-01/", "/literature/", "/literature/?kind=Hybrids&search=mamba", "/literature/lra/",
 ]  # fmt: skip
@@ -86,3 +91,26 @@ def test_a_recalled_figure_is_shown_as_recalled_on_the_claims_page(client):
 def test_the_navigation_leads_here_from_every_page(client):
     links = parsed(client.get("/literature/")).xpath("//nav[@aria-label='Site']//a/@href")
     assert {"/efficiency/", "/claims/", "/literature/"} <= set(links)
+
+
+@pytest.mark.django_db
+def test_the_measurement_file_and_the_verdicts_can_be_taken_away(client):
+    table = load_tables()["h100-80gb"]
+    answer = client.get("/efficiency/h100-80gb.json")
+    assert Report.model_validate_json(answer.content) == table.report
+    assert client.get("/efficiency/nope.json").status_code == 404
+    rows = list(csv.DictReader(client.get("/claims.csv").content.decode().splitlines()))
+    assert [row["claim"] for row in rows] == list(load_claims())
+    assert {row["verdict"] for row in rows} <= set(WORDS.values())
+    assert all(row["ours"] for row in rows if row["verdict"] not in ("not measured",))
+
+
+@pytest.mark.django_db
+def test_the_cost_page_shows_the_worked_example_and_falls_back_on_nonsense(client):
+    page = parsed(client.get("/efficiency/costs/?on=a100-80gb&length=65536"))
+    (row,) = page.xpath("//tbody/tr[th[starts-with(normalize-space(), 'yi-34b')]]")
+    assert "240 KiB" in text(row)  # 245,760 bytes a token
+    assert "does not fit" in text(row)
+    assert text(parsed(client.get("/efficiency/costs/?on=x&length=7&batch=%00"))) == text(
+        parsed(client.get("/efficiency/costs/"))
+    )

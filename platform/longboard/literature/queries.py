@@ -578,6 +578,23 @@ def _all_lines() -> tuple[ClaimLine, ...]:
     return tuple(claim_line(verdict) for verdict in all_verdicts())
 
 
+CSV_HEAD = (
+    "claim", "paper", "statement", "rule", "expected", "unit", "recalled", "verdict", "ours", "low", "high", "hardware",
+    "measured_on", "basis",
+)  # fmt: skip
+
+
+def claim_rows() -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    for line in _all_lines():
+        c, e = line.claim, line.verdict.evidence
+        ours = (e.value, e.low, e.high, e.hardware, e.measured_on) if e else ("", "", "", "", "")
+        expected = c.expected or f"{c.expected_low}..{c.expected_high}" if c.expected or c.expected_low else ""
+        head = (c.claim_id, c.paper_id, c.statement, c.verdict_rule, expected, c.unit, c.is_recalled)
+        rows.append((*head, line.verdict.word, *ours, line.verdict.says))
+    return rows
+
+
 def claim_detail(claim_id: str) -> tuple[ClaimLine, list[ClaimLine]] | None:
     """The claim, and the others of its paper."""
     claim = load_claims().get(claim_id)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from longboard.literature import queries
 from longboard.literature.catalogue import claims_of, load_papers
+from longboard.literature.costs import cost_page
+from longboard.literature.measurements import FOLDER, load_tables
 
 
 @require_safe
@@ -27,6 +31,22 @@ def system(request: HttpRequest, slug: str, system: str) -> HttpResponse:
 
 
 @require_safe
+def report(request: HttpRequest, slug: str) -> HttpResponse:
+    """The measurement file itself: every single value is in it."""
+    table = load_tables().get(slug)
+    if table is None:
+        raise Http404(f'There is no measurement file "{slug}". The efficiency page lists those that there are.')
+    response = HttpResponse((FOLDER / f"{table.slug}.json").read_bytes(), content_type="application/json")
+    response["Content-Disposition"] = f'attachment; filename="longboard-efficiency-{table.slug}.json"'
+    return response
+
+
+@require_safe
+def costs(request: HttpRequest) -> HttpResponse:
+    return render(request, "literature/costs.html", {"page": cost_page(request.GET)})
+
+
+@require_safe
 def theory(request: HttpRequest) -> HttpResponse:
     return render(request, "literature/theory.html", {"page": queries.theory_page(_word(request, "on"))})
 
@@ -43,6 +63,17 @@ def claims(request: HttpRequest) -> HttpResponse:
         outcome=_word(request, "verdict"), paper=_word(request, "paper"), suite=_word(request, "suite")
     )
     return render(request, "literature/claims.html", {"page": page})
+
+
+@require_safe
+def claims_csv(request: HttpRequest) -> HttpResponse:
+    """Every claim with its verdict and our figure, one row each."""
+    response = HttpResponse(content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = 'attachment; filename="longboard-claims.csv"'
+    rows = csv.writer(response)
+    rows.writerow(queries.CSV_HEAD)
+    rows.writerows(queries.claim_rows())
+    return response
 
 
 @require_safe
