@@ -61,8 +61,8 @@ SHARED: dict[str, Any] = {
     "tie_word_embeddings": True,
     "initializer_range": 0.02,
 }
-# One budget for all: the same batches in the same order, 66 million tokens.
-CURRICULUM = (Stage(256, 850), Stage(512, 350), Stage(1_024, 350), Stage(2_048, 450))
+# One budget for all: the same batches in the same order, 131 million tokens.
+CURRICULUM = (Stage(256, 1_700), Stage(512, 700), Stage(1_024, 700), Stage(2_048, 900))
 ATTENTION: dict[str, Any] = {"hidden_size": 192, "num_attention_heads": 6, "num_key_value_heads": 6, "head_dim": 32}
 POSITIONS: dict[str, Any] = {"max_position_embeddings": 32_768}
 
