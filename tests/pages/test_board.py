@@ -402,3 +402,20 @@ def test_the_first_view_weighs_under_100_kb_and_its_scripts_under_40(client, sys
             packed[address] = len(gzip.compress(file.read()))
     assert sum(packed.values()) < 100_000, packed
     assert sum(size for name, size in packed.items() if name.endswith(".js")) < 40_000, packed
+
+
+def test_where_guessing_scores_the_number_above_chance_stands_beside_the_raw_one(client):
+    babilong, pool = factories.make_suite("babilong"), factories.make_pool()
+    run = factories.make_accepted_run(factories.make_system(factories.make_model("guesser")), suite=babilong, pool=pool)
+    factories.make_cell(run, "accuracy", 0.6, n=100)
+    page = client.get("/boards/babilong/")
+    row = table(page, "board")[1]
+    assert row[2].startswith("0.60 ± 0.10")
+    assert row[2].endswith("0.52 above chance"), "(0.60 - 1/6) / (1 - 1/6)"
+    assert "Guessing without the context scores 0.17" in text(parsed(page))
+    rows = list(
+        csv.DictReader(io.StringIO(b"".join(client.get("/boards/babilong/table.csv").streaming_content).decode()))
+    )
+    assert float(rows[0]["normalised"]) == pytest.approx(0.52)
+    factories.make_board([("apple", 1024, 0.9, 100.0)])
+    assert "above chance" not in text(parsed(client.get("/boards/niah/")))

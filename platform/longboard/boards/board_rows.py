@@ -57,10 +57,15 @@ class Row:
     rank_worst: int
     on_front: bool
     probability: float | None
+    normalised: float | None  # the gain from chance (0) to all right (1); None where chance is 0: it is the gain itself
 
     @property
     def probability_text(self) -> str:
         return "" if self.probability is None else f"{self.probability:.2f}"
+
+    @property
+    def normalised_text(self) -> str:
+        return "" if self.normalised is None else f"{self.normalised:.2f} above chance"
 
     @property
     def certainty(self) -> str:
@@ -96,6 +101,7 @@ def rows_of(
     stopped: StoppedRuns,
     suite_ids: tuple[int, int],
     numbers: Mapping[tuple[int, int], Number],
+    chance: float,
 ) -> Iterator[Row]:
     has_gain, has_both = page.has_gain, page.has_both
     for at, pk in enumerate(map(int, page.systems)):
@@ -125,6 +131,7 @@ def rows_of(
             rank_worst=worst,
             on_front=bool(page.on_front[at]),
             probability=float(page.probability[at]) if has_both[at] else None,
+            normalised=(float(gain["value"]) - chance) / (1 - chance) if has_gain[at] and 0 < chance < 1 else None,
         )
 
 

@@ -73,6 +73,14 @@ class Crossing:
 
 
 @dataclass(frozen=True, slots=True)
+class Chart:
+    """One of the three pictures side by side: a metric by context length."""
+
+    title: str
+    figure: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ComparePage:
     sides: tuple[Side, ...]
     suites: tuple[Choice, ...]
@@ -84,8 +92,7 @@ class ComparePage:
     efficiency: tuple[CompareLine, ...]
     settings: tuple[tuple[str, tuple[str, ...]], ...]  # name, value of each; only those that differ
     same: int  # settings that do not differ
-    wide: dict[str, Any]
-    narrow: dict[str, Any]
+    charts: tuple[Chart, ...]  # accuracy, memory, speed
     crossover_url: str  # of the first two
     permalink: str
     exports: Mapping[str, str]
@@ -103,7 +110,6 @@ def compare_page(query: Any) -> ComparePage:
     where = {"suite": suite.label if suite else "", "hardware": hardware.slug if hardware else ""}
     slugs = [s.slug for s in systems]
     lines = _lines(accuracy, systems)
-    series = _series(accuracy, systems)
     settings, same = _settings(systems, here)
     return ComparePage(
         sides=tuple(
@@ -125,8 +131,7 @@ def compare_page(query: Any) -> ComparePage:
         efficiency=_lines(efficiency, systems),
         settings=settings,
         same=same,
-        wide=figures.draw_lengths(series, gain=METRICS["accuracy"]),
-        narrow=figures.draw_lengths(series, gain=METRICS["accuracy"], size=figures.NARROW),
+        charts=_charts(accuracy, efficiency, systems),
         crossover_url=_url("overtaking", slugs[:2], where),
         permalink=_url("compare", slugs, where),
         exports={kind: _url("compare-table", slugs, where, kind) for kind in ("csv", "json", "parquet")},
@@ -247,6 +252,17 @@ def _ratio(first: Cell, second: Cell) -> tuple[float, float, float]:
     below = np.hypot((second.value - second.ci_low) / second.value, (first.ci_high - first.value) / first.value)
     above = np.hypot((second.ci_high - second.value) / second.value, (first.value - first.ci_low) / first.value)
     return float(ratio * np.exp(-below)), float(ratio), float(ratio * np.exp(above))
+
+
+def _charts(accuracy: Sequence[Cell], efficiency: Sequence[Cell], systems: Sequence[System]) -> tuple[Chart, ...]:
+    """What one gets, what it takes to hold, how long one waits: each by context length, without those never measured."""
+    found = []
+    for name, cells in (("accuracy", accuracy), ("peak_memory_bytes", efficiency), ("ttft_ms", efficiency)):
+        series = _series([c for c in cells if c.metric == name], systems)
+        figure = figures.draw_lengths(series, gain=METRICS[name], size=figures.PANEL)
+        if figure:
+            found.append(Chart(METRICS[name].title, figure))
+    return tuple(found)
 
 
 def _series(cells: Sequence[Cell], systems: Sequence[System]) -> list[LengthSeries]:

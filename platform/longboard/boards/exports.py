@@ -109,9 +109,9 @@ def guarded(field: Any) -> Any:
 BOARD_COLUMNS = {
     "system": "text", "model": "text", "family": "text", "method": "text", "suite": "text", "task": "text", "metric": "text",
     "context_length": "whole", "hardware": "text", "value": "number", "ci_low": "number", "ci_high": "number", "n": "whole",
-    "trust": "text", "rank_best": "whole", "rank_worst": "whole", "missing": "text", "cost_metric": "text",
-    "cost_value": "number", "cost_ci_low": "number", "cost_ci_high": "number", "cost_n": "whole", "cost_missing": "text",
-    "on_front": "whole", "front_probability": "number",
+    "normalised": "number", "trust": "text", "rank_best": "whole", "rank_worst": "whole", "missing": "text",
+    "cost_metric": "text", "cost_value": "number", "cost_ci_low": "number", "cost_ci_high": "number", "cost_n": "whole",
+    "cost_missing": "text", "on_front": "whole", "front_probability": "number",
 }  # fmt: skip
 
 
@@ -122,10 +122,14 @@ def board_table(board: Board) -> Table:
 
 def _fields(board: Board, row: Row) -> tuple[Any, ...]:
     gain, cost = row.gain, row.cost
+    measured: list[Any] = [None] * 8
+    if gain:
+        normalised = gain.number if row.normalised is None else row.normalised
+        measured = [gain.number, gain.low, gain.high, gain.n, normalised, row.trust, row.rank_best, row.rank_worst]
     return (
         row.label, row.model, row.family, row.method, board.suite.label, board.task.name, board.metric.name, board.length,
         board.hardware,
-        *((gain.number, gain.low, gain.high, gain.n, row.trust, row.rank_best, row.rank_worst) if gain else [None] * 7),
+        *measured,
         row.gain_missing.text if row.gain_missing else None,
         board.cost.name,
         *((cost.number, cost.low, cost.high, cost.n) if cost else [None] * 4),

@@ -82,6 +82,7 @@ class Size:
 
 
 WIDE = Size("wide", 860, 440, font=14)
+PANEL = Size("panel", 380, 340, left=54, right=10, font=13, labels=0)
 NARROW = Size("narrow", 320, 400, left=60, right=8, font=15, labels=6)
 
 
@@ -342,7 +343,7 @@ def draw_lengths(series: Sequence[LengthSeries], *, gain: MetricInfo, size: Size
         "y_middle": _px((frame.top + frame.bottom) / 2),
         "x_ticks": [
             {"at": _px(x(n)), "text": length_label(n), "y": _px(frame.bottom + 18)}
-            for n in lengths[:: 2 if len(lengths) > (6 if size is NARROW else 12) else 1]
+            for n in lengths[:: 2 if len(lengths) > (12 if size.width > 500 else 6) else 1]
         ],
         "y_ticks": _y_ticks(y, frame),
         "series": [

@@ -134,6 +134,7 @@ class Board:
     next_page: str
     sorts: Mapping[str, tuple[str, str]]  # column -> (url, aria-sort)
     updated: str
+    chance_text: str
     permalink: str  # suite version, length and hardware pinned: it shows the same board when defaults move on
     exports: Mapping[str, str]  # format -> address
     figure_url: str
@@ -188,6 +189,7 @@ def board(found: Found, view: BoardView) -> Board:
         "length": length,
         "stopped": stopped,
         "suite_ids": suite_ids,
+        "chance": task.chance if metric.unit == "share" else 0.0,
     }
     rows = tuple(rows_of(page, known, shorts, numbers=numbers, **words))
     points = tuple(_point(row) for row in rows_of(drawn, known, shorts, numbers={}, **words))
@@ -231,6 +233,7 @@ def board(found: Found, view: BoardView) -> Board:
         lengths_url=view.url("board-lengths", hardware=pinned["hardware"], length=0),
         updated=f"{held.changed_at:%Y-%m-%d %H:%M} UTC" if held.changed_at else "",
         is_past=view.moment is not None,
+        chance_text=f"{task.chance:.2g}",
     )
 
 

@@ -29,7 +29,8 @@ def board_row(row: Row) -> SafeString:
     family = f' <span class="tag">{escape(row.family)}</span>' if row.family else ""
     if row.gain:
         link = f'<a href="{escape(row.run_url)}" class="quiet">' if row.run_url else "<a>"
-        gain = f'{link}<b>{escape(row.gain.value)}</b> <span class="interval">{escape(row.gain.interval)}</span></a>'
+        above = f'<span class="n above">{row.normalised_text}</span>' if row.normalised_text else ""
+        gain = f'{link}<b>{row.gain.value}</b> <span class="interval">{row.gain.interval}</span>{above}</a>'
     else:
         gain = missing_html(row.gain_missing) if row.gain_missing else ""
     if row.cost:
