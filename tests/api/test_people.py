@@ -185,6 +185,13 @@ def test_the_board_gives_both_numbers_and_the_front(client):
     assert "There are: ttft_ms" in wrong.json()["error"]["message"]
 
 
+def test_the_board_lists_dominated_systems_too_and_works_out_a_front_that_is_not_stored(client):
+    make_board([("good", 1024, 0.9, 500.0), ("quick", 1024, 0.4, 50.0), ("poor", 1024, 0.1, 5_000.0)])
+    board = get(client, "/boards/niah", context_length=1024, hardware="local-cpu").json()
+    assert [(r["model"], r["on_front"]) for r in board["rows"]] == [("good", True), ("quick", True), ("poor", False)]
+    assert board["rows"][2]["front_probability"] == 0.0
+
+
 def test_a_hub_model_must_be_pinned(client, token):
     auth = token()
     loose = post(client, "/models", {"repository": "state-spaces/mamba-130m-hf", "revision": "main"}, auth)

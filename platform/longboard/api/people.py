@@ -30,7 +30,8 @@ from longboard.api.schemas import (
     SubmissionOut,
     SuiteOut,
 )
-from longboard.boards.models import Cell, FrontEntry
+from longboard.boards.api_board import Standing, standings
+from longboard.boards.sources import Key
 from longboard.errors import BadRequest, NotFound
 from longboard.fleet.models import Hardware, Pool
 from longboard.registry.models import Model, Suite
@@ -41,7 +42,7 @@ from longboard.submissions.picking import queue_place
 from longboard.submissions.requests import SubmissionRequest
 from longboard.submissions.services import cancel_run, rerun, submit
 from longboard.submissions.states import submission_state
-from longboard_tasks.catalogue import COST_METRICS, COST_TASK
+from longboard_tasks.catalogue import COST_METRICS
 from longboard_tasks.contract import Progress
 
 router = Router(tags=["people"])
@@ -217,7 +218,7 @@ def read_board(
     task: str = "",
     cost_metric: str = "ttft_ms",
 ) -> Any:
-    """The front of one suite at one context length on one hardware: every System with both numbers."""
+    """The front of one suite at one context length on one hardware: every System with both numbers, best first, 1,000 at most."""
     row = Suite.objects.filter(name=suite.replace("\x00", ""), kind="accuracy", is_current=True).first()
     if row is None:
         raise NotFound(f'There is no accuracy suite "{suite}".', field="suite")
@@ -229,17 +230,15 @@ def read_board(
     if device is None:
         raise NotFound(f'Hardware "{hardware}" is not known.', field="hardware")
     task = (task or row.definition["tasks"][0]["name"]).replace("\x00", "")
-    key = {"context_length": context_length, "hardware": device}
-    entries = FrontEntry.objects.filter(suite=row, task=task, metric="accuracy", cost_metric=cost_metric, **key)
-    gains = {c.system_id: c for c in Cell.objects.filter(suite=row, task=task, metric="accuracy", **key)}
-    costs = {
-        c.system_id: c for c in Cell.objects.filter(suite__kind="efficiency", task=COST_TASK, metric=cost_metric, **key)
-    }
-    rows = [
-        _board_row(entry, gains[entry.system_id], costs[entry.system_id])
-        for entry in entries.select_related("system__model", "system__method")[:1_000]
-        if entry.system_id in gains and entry.system_id in costs
-    ]
+    efficiency = Suite.objects.filter(kind="efficiency", is_current=True).order_by("pk").first()
+    found = standings(
+        Key(row.pk, task, "accuracy"),
+        cost=cost_metric,
+        efficiency_id=efficiency.pk if efficiency else 0,
+        hardware_id=device.pk,
+        length=context_length,
+        most=1_000,
+    )
     return BoardOut(
         suite=row.label,
         task=task,
@@ -247,26 +246,22 @@ def read_board(
         cost_metric=cost_metric,
         context_length=context_length,
         hardware=device.slug,
-        rows=sorted(rows, key=lambda r: (-r.gain, r.system)),
+        rows=[_board_row(line) for line in found],
     )
 
 
-def _board_row(entry: FrontEntry, gain: Cell, cost: Cell) -> BoardRow:
+def _board_row(line: Standing) -> BoardRow:
     return BoardRow(
-        system=entry.system.slug,
-        label=entry.system.label,
-        model=entry.system.model.slug,
-        gain=gain.value,
-        gain_low=gain.ci_low,
-        gain_high=gain.ci_high,
-        gain_n=gain.n,
-        cost=cost.value,
-        cost_low=cost.ci_low,
-        cost_high=cost.ci_high,
-        cost_n=cost.n,
-        on_front=entry.on_front,
-        front_probability=entry.probability,
-        trust=gain.trust,
+        system=line.facts.slug,
+        label=line.facts.label,
+        model=line.facts.model_slug,
+        **dict(zip(("gain", "gain_low", "gain_high", "gain_n"), line.gain, strict=True)),
+        **dict(zip(("cost", "cost_low", "cost_high", "cost_n"), line.cost, strict=True)),
+        rank_best=line.rank_best,
+        rank_worst=line.rank_worst,
+        on_front=line.on_front,
+        front_probability=line.probability,
+        trust=line.trust,
     )
 
 

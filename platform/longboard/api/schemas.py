@@ -177,6 +177,8 @@ class BoardRow(BaseModel):
     cost_low: float
     cost_high: float
     cost_n: int
+    rank_best: int
+    rank_worst: int
     on_front: bool
     front_probability: float
     trust: str
