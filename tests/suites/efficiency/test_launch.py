@@ -31,8 +31,8 @@ def request(system="tiny-llama", **more):
     options = {
         "name": system, "system": config_system(system, "float32"), "lengths": (128, 256), "decode_lengths": (256, 4_096),
         "breakdown_lengths": (128,), "full_lengths": (256,), "limits": (("chunked", "last", None),), "chunk": 64,
-        "steps": 12, "repeats": 3, "cell_s": 0.6, "limit_s": 8.0, "longest": 1_024, "batch": 2, "batch_length": 128,
-        "prefix_mode": "shared", "budget_s": 60,
+        "steps": 12, "repeats": 3, "cell_s": 0.6, "limit_s": 90.0, "longest": 1_024, "batch": 2, "batch_length": 128,
+        "prefix_mode": "shared", "budget_s": 600,
     }  # fmt: skip
     return Request.model_validate(options | more)
 
