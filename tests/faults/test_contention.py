@@ -83,6 +83,12 @@ def contend(site, figure, *, runs: int, processes: int, owners: int) -> None:
         assert attempts == distinct == sum(row["leases"] for row in told) == runs
         assert fences == [(1, 1, "failed")]
     finally:
+        # What a failure left: tens of thousands of queued runs would be cancelled one by one.
+        site.rows(
+            "UPDATE submissions_run SET state = 'cancelled' FROM fleet_pool p "
+            "WHERE p.id = pool_id AND p.slug = %s AND state = 'queued' RETURNING 1",
+            f"contended-{runs}",
+        )
         site.start_sweep()
     busy = max(row["seconds"] for row in told)
     figure(
