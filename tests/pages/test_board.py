@@ -10,6 +10,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from tests import factories
@@ -419,3 +420,19 @@ def test_where_guessing_scores_the_number_above_chance_stands_beside_the_raw_one
     assert float(rows[0]["normalised"]) == pytest.approx(0.52)
     factories.make_board([("apple", 1024, 0.9, 100.0)])
     assert "above chance" not in text(parsed(client.get("/boards/niah/")))
+
+
+def test_a_large_board_says_what_a_small_one_says(client, systems, monkeypatch):
+    """Large boards read less and in another order; the tables must not tell."""
+    niah = factories.make_suite("niah")
+    for slug in ("broken", "late"):
+        failed = factories.make_submission(system=factories.make_system(factories.make_model(slug)))
+        for length in (1024, 4096):
+            fields = {"context_length": length, "state": "failed", "failure_class": "oom"}
+            factories.make_run(failed, suite=niah, **fields)
+    pages = [f"/boards/niah/?length={n}&sort={sort}" for n in (1024, 4096) for sort in ("accuracy", "cost", "front")]
+    small = [(table(client.get(p), "board"), [row[0] for row in table(client.get(p), "matrix")]) for p in pages]
+    cache.clear()
+    monkeypatch.setattr("longboard.boards.queries.ALL_LENGTHS_UP_TO", 0)
+    large = [(table(client.get(p), "board"), [row[0] for row in table(client.get(p), "matrix")]) for p in pages]
+    assert large == small

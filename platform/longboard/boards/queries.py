@@ -167,14 +167,18 @@ def board(found: Found, view: BoardView) -> Board:
 
     held = source.held(key, cost=view.cost, efficiency_id=found.efficiency_id, hardware_id=hardware_id, length=length)
     stored = source.front(key, cost=view.cost, hardware_id=hardware_id, length=length)
+    shown = None
     if large:
-        guess = part(select(view, held, known, held.elsewhere, stored), _rows_of_page(view.page))
-        stopped = stopped_runs(hardware_id, suite_ids, length, guess.systems)
+        shown = select(view, held, known, np.zeros(0, np.int64), stored)
+        page = part(shown, _rows_of_page(view.page))
+        stopped = stopped_runs(hardware_id, suite_ids, length, page.systems)
     extra = np.array(
         sorted({system for system, suite, at in stopped if suite == found.suite.pk and (at == length or not large)}),
         np.int64,
     )
-    shown = select(view, held, known, extra, stored)
+    unseen = extra[~(np.isin(extra, held.gains.systems) | np.isin(extra, held.elsewhere))]
+    if shown is None or len(unseen):
+        shown = select(view, held, known, unseen, stored)
 
     pages = max(1, -(-len(shown) // ROWS_PER_PAGE))
     if view.page > pages:

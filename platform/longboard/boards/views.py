@@ -92,7 +92,7 @@ def board(request: HttpRequest, suite: str) -> HttpResponseBase:
     if partial:
         response["HX-Push-Url"] = canonical  # a form's own address would carry every default
     if whole:
-        packed = gzip.compress(response.content, 6), response.headers.get("HX-Push-Url", "")
+        packed = gzip.compress(response.content, 4), response.headers.get("HX-Push-Url", "")
         pages.set(whole, packed, KEEP_S)
         return _cacheable(request, _packed(*packed, etag=etag), s_maxage=60)
     return _cacheable(request, response, s_maxage=60)

@@ -1,0 +1,82 @@
+"""What follows from an accepted result when the board is too large for its transaction, and repair."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from tests import factories
+
+from longboard.boards import columns, summaries
+from longboard.boards.columns import Slice
+from longboard.boards.models import Cell, Column, FrontEntry
+
+pytestmark = pytest.mark.django_db
+
+LATER = factories.NOW + timedelta(hours=1)
+
+
+def held(column: Column) -> list[tuple]:
+    unpacked = Slice.unpack(column.systems, column.numbers)
+    return [
+        (int(s), float(n["value"]), float(n["low"]), float(n["high"]), int(n["n"]))
+        for s, n in zip(unpacked.systems, unpacked.numbers, strict=True)
+    ]
+
+
+def everything() -> dict:
+    return {str(c.pk): (held(c), c.size) for c in Column.objects.order_by("pk")}
+
+
+def test_columns_say_what_the_cells_say_after_any_order_of_changes():
+    systems = factories.make_board([(f"m{i}", 1024, 0.5, 10.0 + i) for i in range(12)])
+    rng = np.random.default_rng(1)
+    for _ in range(40):
+        cell = Cell.objects.order_by("?").first()
+        cell.value = float(rng.random())
+        cell.ci_low, cell.ci_high = cell.value / 2, cell.value + 0.1
+        summaries.write_cells([cell], now=LATER)
+    for column in Column.objects.all():
+        rows = Cell.objects.filter(
+            suite=column.suite_id, task=column.task, metric=column.metric, context_length=column.context_length
+        )
+        expected = rows.order_by("system_id").values_list("system_id", "value", "ci_low", "ci_high", "n")
+        assert held(column) == [tuple(row) for row in expected]
+        assert column.size == len(systems)
+    before = everything()
+    columns.rebuild_all(now=LATER)
+    assert everything() == before
+
+
+def test_a_board_too_large_for_the_transaction_is_left_to_the_job_and_the_job_finishes_it(monkeypatch):
+    systems = factories.make_board([(f"m{i}", 1024, 0.5 + i / 100, 10.0 + i) for i in range(6)])
+    hardware = factories.make_hardware()
+    place = {"hardware": hardware, "context_length": 1024}
+    assert not summaries.refresh(**place, now=LATER, most=5)
+    assert not FrontEntry.objects.exists()
+    assert summaries.refresh_due(now=LATER) == 1
+    assert {e.system_id for e in FrontEntry.objects.filter(cost_metric="ttft_ms", on_front=True)} == {
+        s.pk for s in systems.values()
+    }
+    assert not Column.objects.filter(ranked_at=None).exists()
+    assert summaries.refresh_due(now=LATER) == 0, "nothing is due twice"
+
+
+def test_a_changed_number_drops_the_fronts_of_its_axis_and_no_others():
+    factories.make_board([("a", 1024, 0.9, 100.0), ("b", 1024, 0.5, 10.0)])
+    summaries.refresh(hardware=factories.make_hardware(), context_length=1024, now=factories.NOW)
+    costs = set(FrontEntry.objects.values_list("cost_metric", flat=True))
+    assert costs == {"ttft_ms", "peak_memory_bytes", "decode_tokens_per_s"}
+    summaries.write_cells([Cell.objects.filter(metric="ttft_ms").first()], now=LATER)
+    assert set(FrontEntry.objects.values_list("cost_metric", flat=True)) == costs - {"ttft_ms"}
+    summaries.write_cells([Cell.objects.filter(metric="accuracy").first()], now=LATER)
+    assert not FrontEntry.objects.exists()
+
+
+def test_a_site_from_before_there_were_columns_heals_by_itself():
+    factories.make_board([("a", 1024, 0.9, 100.0), ("b", 1024, 0.5, 10.0)])
+    Column.objects.all().delete()
+    summaries.refresh_due(now=LATER)
+    assert Column.objects.filter(metric="accuracy", size=2).exists()
+    assert FrontEntry.objects.exists()
