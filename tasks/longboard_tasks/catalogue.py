@@ -27,7 +27,7 @@ class TaskInfo:
     metrics: tuple[str, ...]
     chance: float = 0.0  # the score of a guesser who never reads the context
     least_context_length: int = 1  # by the zoo's tokenizer; a node checks with the model's own
-    tolerance: float = 0.05  # two nodes' shares over the same samples agree within it: one close token in twenty answers
+    tolerance: float = 0.05  # two nodes' shares of the same samples agree within it: one close token in twenty
 
 
 @dataclass(frozen=True, slots=True)

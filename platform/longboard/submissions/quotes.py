@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from longboard.accounts.models import User
@@ -43,15 +44,16 @@ def quote(*, author: User, request: SubmissionRequest) -> Quote:
             for pool in checked.pools:
                 tasks = sum(least <= length for least in checked.tasks[suite.name].values())
                 samples = request.samples or suite.definition["default_samples"]
-                where = {
-                    "suite": suite.label,
-                    "length": length_label(length),
-                    "pool": pool.title,
-                    "prompts": samples * tasks,
-                }
+                line = partial(
+                    QuoteLine,
+                    suite=suite.label,
+                    length=length_label(length),
+                    pool=pool.title,
+                    prompts=samples * tasks,
+                )
                 if layout is None:
                     says = "Nothing is known of this model's size before a node has loaded it."
-                    lines.append(QuoteLine(**where, time="", memory="", verdict="not known", says=says))
+                    lines.append(line(time="", memory="", verdict="not known", says=says))
                     continue
                 asked = price(
                     layout, sheet_of(pool.hardware), context_length=length, samples=samples * tasks, kind=suite.kind,
@@ -59,8 +61,7 @@ def quote(*, author: User, request: SubmissionRequest) -> Quote:
                 )  # fmt: skip
                 low, high = low + asked.seconds_low, high + asked.seconds_high
                 lines.append(
-                    QuoteLine(
-                        **where,
+                    line(
                         time=f"{duration_text(asked.seconds_low)} to {duration_text(asked.seconds_high)}",
                         memory=bytes_text(asked.memory_bytes),
                         verdict="fits" if asked.fits else "may not fit",
