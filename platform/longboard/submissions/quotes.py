@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from longboard.accounts.models import User
 from longboard.quantities import bytes_text, duration_text, length_label
