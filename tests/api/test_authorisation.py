@@ -286,7 +286,7 @@ def test_reading_writes_nothing():
 def test_a_person_cannot_touch_what_is_anothers():
     """What has an id of something of the owner's in its path is written by its owner and by staff alone."""
     for route, method, by_role in cells():
-        if any(f"<{name}>" in route for name in ("run_id", "submission_id", "node_id", "token_id")):
+        if any(f"<{name}>" in route for name in ("run_id", "submission_id", "node_id", "token_id", "webhook_id")):
             assert not by_role["other"].endswith("w"), (route, method, by_role)
 
 

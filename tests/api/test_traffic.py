@@ -47,6 +47,11 @@ def test_a_token_has_a_count_of_its_own_and_a_made_up_one_shares_none(client):
     assert statuses(client, "/api/v1/suites", 9, headers=headers) == [200] * 8 + [429]
 
 
+def test_a_nodes_prefix_in_front_of_anything_gives_no_way_around_the_limit(client):
+    answers = [client.get("/api/v1/suites", headers={"Authorization": f"Bearer lbn_{n}"}).status_code for n in range(6)]
+    assert answers == [200] * 5 + [429]
+
+
 def test_a_forwarded_address_is_not_believed_without_a_proxy(client):
     answers = [client.get("/api/v1/suites", headers={"X-Forwarded-For": f"10.0.0.{i}"}).status_code for i in range(6)]
     assert answers == [200] * 5 + [429]

@@ -20,6 +20,7 @@ from longboard.accounts.models import digest_secret
 from longboard.fleet.services import NODE_PREFIX
 
 WINDOW_S = 60
+NODE_ROUTES = ("/api/v1/nodes/", "/api/v1/attempts/", "/api/v1/runs/claim", "/api/v1/runs/export")
 TABLES = ("/table.csv", "/table.json", "/table.parquet")
 
 
@@ -63,10 +64,11 @@ def _kind(request: HttpRequest) -> str:
         return "export"
     if not path.startswith("/api/"):
         return ""
-    token = _token(request)
-    if token.startswith(NODE_PREFIX) or path.startswith("/api/v1/nodes/"):
+    if path.startswith(NODE_ROUTES):
         return ""
-    return "token" if token else "anonymous"
+    # A node's token opens nothing else, and anybody can write its prefix.
+    token = _token(request)
+    return "token" if token and not token.startswith(NODE_PREFIX) else "anonymous"
 
 
 def _token(request: HttpRequest) -> str:
@@ -76,7 +78,7 @@ def _token(request: HttpRequest) -> str:
 
 def _caller(request: HttpRequest) -> str:
     """The token's digest, or the address. A forwarded address counts only behind our own proxy, and only its own entry."""
-    if token := _token(request):
+    if (token := _token(request)) and not token.startswith(NODE_PREFIX):
         return digest_secret(token)[:32]
     forwarded = request.headers.get("X-Forwarded-For", "") if settings.BEHIND_TLS else ""
     address = forwarded.rsplit(",", 1)[-1].strip() or request.META.get("REMOTE_ADDR", "")
