@@ -222,3 +222,12 @@ def test_the_full_export_has_every_measurement_and_a_checksum_over_all_before_it
     assert len(lines) == 450 + (kind == "csv")
     first = json.loads(lines[0]) if kind == "jsonl" else next(csv.DictReader(io.StringIO(body.decode())))
     assert (first["system"], float(first["value"])) == (run.system.slug, 0.5)
+
+
+def test_without_a_choice_the_suite_is_shown_on_which_the_systems_meet(client, systems):
+    recall = factories.make_suite("recall")
+    for length in (512, 1024, 2048, 4096, 8192):  # more numbers, all of one System
+        run = factories.make_accepted_run(systems["apple"], suite=recall, context_length=length)
+        factories.make_cell(run, "accuracy", 0.5)
+    page = parsed(client.get(address(systems, "apple", "birch")))
+    assert page.xpath("//select[@name='suite']/option[@selected]/@value") == ["niah@1"]

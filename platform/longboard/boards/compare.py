@@ -158,21 +158,26 @@ def _cells(systems: Sequence[System]) -> list[Cell]:
 
 
 def _place(query: Any, cells: Sequence[Cell]) -> tuple[Hardware | None, Suite | None]:
-    """As asked; else the hardware, then the suite, on which most numbers are."""
-    hardware = {c.hardware.slug: c.hardware for c in cells}
-    counts: dict[str, int] = defaultdict(int)
+    """As asked; else the hardware, then the suite, where most numbers of two Systems or more meet."""
+    met: dict[tuple[Any, ...], int] = defaultdict(int)
     for c in cells:
-        counts[c.hardware.slug] += 1
+        met[c.hardware.slug, c.suite.label, c.task, c.metric, c.context_length] += 1
+    hardware = {c.hardware.slug: c.hardware for c in cells}
+    shared = {slug: sum(n > 1 for key, n in met.items() if key[0] == slug) for slug in hardware}
     device = hardware.get(query.get("hardware", "")) or (
-        hardware[min(counts, key=lambda slug: (-counts[slug], slug))] if counts else None
+        hardware[min(shared, key=lambda slug: (-shared[slug], slug))] if shared else None
     )
-    here = [c for c in cells if c.suite.kind == "accuracy" and device and c.hardware_id == device.pk]
-    suites = {c.suite.label: c.suite for c in here}
-    totals: dict[str, int] = defaultdict(int)
-    for c in here:
-        totals[c.suite.label] += 1
+    suites = {
+        c.suite.label: c.suite
+        for c in cells
+        if c.suite.kind == "accuracy" and device is not None and c.hardware_id == device.pk
+    }
+    common = {
+        label: sum(n > 1 for key, n in met.items() if device is not None and key[:2] == (device.slug, label))
+        for label in suites
+    }
     suite = suites.get(query.get("suite", "")) or (
-        suites[min(totals, key=lambda label: (-totals[label], label))] if totals else None
+        suites[min(common, key=lambda label: (-common[label], label))] if common else None
     )
     return device, suite
 
