@@ -11,6 +11,7 @@ from tests.factories import NOW
 from tests.signing import make_bundle, make_key, sign_bundle
 
 from longboard.boards.models import Cell
+from longboard.embedded.setup import load_shipped_baselines
 from longboard.errors import LongboardError
 from longboard.fleet.models import Node, Pool
 from longboard.registry.services import sync_catalogue
@@ -135,3 +136,11 @@ def test_no_private_key_ships():
         assert len(bytes.fromhex(public_key(machine))) == 32
         assert {path.suffix for path in machine.iterdir()} <= {"", ".gz"}
         assert not any("private" in json.dumps(path.name) for path in FOLDER.rglob("*"))
+
+
+def test_a_site_comes_up_without_baselines_that_its_checks_refuse(shipped, monkeypatch):
+    def refuse(**kwargs):
+        raise BaselineRefused("bench-cpu: niah: no")
+
+    monkeypatch.setattr("longboard.embedded.setup.load_baselines", refuse)
+    assert load_shipped_baselines() == "Baselines were left out: bench-cpu: niah: no"
