@@ -48,7 +48,7 @@ def test_a_node_that_hears_no_hint_asks_the_site_by_itself(pool, make_node_proce
         deaf.setattr("longboard.submissions.dispatch.send_hints", lambda hints: None)
         (run,) = submit()
     wait_until(lambda: state_of(run) == Run.State.ACCEPTED, what="the run")
-    assert "found without a hint" in node.log()
+    wait_until(lambda: "found without a hint" in node.log(), what="the node's word, once it is back")
 
 
 def test_every_hint_sent_five_times_and_some_forged_runs_everything_once(node):
