@@ -55,7 +55,9 @@ def find_events(*, now: datetime) -> int:
             .order_by("finished_at", "pk")[:BATCH]
         )
         rows = [
-            Delivery(webhook=webhook, run=run, ended_at=run.finished_at or now, body=_body(run), created_at=now, next_at=now)
+            Delivery(
+                webhook=webhook, run=run, ended_at=run.finished_at or now, body=_body(run), created_at=now, next_at=now
+            )
             for run in runs
         ]
         known = set(
