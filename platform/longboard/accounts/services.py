@@ -44,6 +44,11 @@ def revoke_token(*, token: ApiToken, now: datetime) -> None:
     ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now)
 
 
+def is_token(secret: str) -> bool:
+    """Whether somebody was ever given this token. Whether it still opens anything is another question: `user_of_token`."""
+    return ApiToken.objects.filter(digest=digest_secret(secret)).exists()
+
+
 def user_of_token(*, secret: str, now: datetime) -> tuple[User, ApiToken]:
     """The person behind a secret. Raises Unauthorised that says whether it is unknown, expired or revoked."""
     token = ApiToken.objects.select_related("user").filter(digest=digest_secret(secret)).first()

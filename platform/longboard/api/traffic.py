@@ -17,7 +17,7 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response, patch_vary_headers
 
 from longboard.accounts.models import digest_secret
-from longboard.fleet.services import NODE_PREFIX
+from longboard.accounts.services import is_token
 
 WINDOW_S = 60
 NODE_ROUTES = ("/api/v1/nodes/", "/api/v1/attempts/", "/api/v1/runs/claim", "/api/v1/runs/export")
@@ -66,20 +66,27 @@ def _kind(request: HttpRequest) -> str:
         return ""
     if path.startswith(NODE_ROUTES):
         return ""
-    # A node's token opens nothing else, and anybody can write its prefix.
-    token = _token(request)
-    return "token" if token and not token.startswith(NODE_PREFIX) else "anonymous"
+    return "token" if _token(request) else "anonymous"
 
 
 def _token(request: HttpRequest) -> str:
+    """The digest of the API token that came along; empty for none. Made-up ones count by address: anybody can write many."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        return ""
+    name = f"token/{digest_secret(token)[:32]}"
+    known = cache.get(name)
+    if known is None:
+        known = is_token(token)
+        cache.set(name, known, WINDOW_S)
+    return name if known else ""
 
 
 def _caller(request: HttpRequest) -> str:
     """The token's digest, or the address. A forwarded address counts only behind our own proxy, and only its own entry."""
-    if (token := _token(request)) and not token.startswith(NODE_PREFIX):
-        return digest_secret(token)[:32]
+    if token := _token(request):
+        return token
     forwarded = request.headers.get("X-Forwarded-For", "") if settings.BEHIND_TLS else ""
     address = forwarded.rsplit(",", 1)[-1].strip() or request.META.get("REMOTE_ADDR", "")
     return hashlib.sha256(address.encode()).hexdigest()[:32]
