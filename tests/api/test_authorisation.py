@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.db import connection, transaction
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -113,6 +114,10 @@ class World:
                 "systems": self.values["system"],
             }
             return slugs.get(route.split("/")[0], "model-a")
+        if name == "object_id" and not route.startswith("admin/r/"):  # the admin's page of a row that is there
+            app, model = route.split("/")[1:3]
+            row = apps.get_model(app, model)._default_manager.order_by("pk").first()
+            return str(row.pk if row else 1)
         # The rerun of a run that has ended, the deletion of a row that is there: whatever the route is about.
         if name == "run_id" and route.endswith(("rerun", "rerun/", "bundle.json")):
             return str(self.accepted.pk)
