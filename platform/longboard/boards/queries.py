@@ -185,7 +185,7 @@ def board(found: Found, view: BoardView) -> Board:
         view = view.with_notice(f"There are {pages} pages; showing the last.", page=pages)
     page = part(shown, _rows_of_page(view.page))
     numbers = source.numbers(key, hardware_id=hardware_id, systems=[int(pk) for pk in page.systems])
-    drawn = part(shown, _drawn(shown))  # type: ignore[arg-type]
+    drawn = part(shown, _drawn(shown))  # type: ignore[arg-type]  # rows with both numbers
     shorts = short_names([known[pk] for pk in sorted({*map(int, page.systems), *map(int, drawn.systems)})])
     words: dict[str, Any] = {
         "metric": metric,

@@ -63,6 +63,6 @@ class NodeAdmin(ReadMostly):
     def _set(self, request: HttpRequest, nodes: QuerySet[Node], state: str) -> None:
         for node in nodes:
             try:
-                services.set_node_state(node=node, state=state, actor=request.user)  # type: ignore[arg-type]
+                services.set_node_state(node=node, state=state, actor=request.user)  # type: ignore[arg-type]  # signed in
             except LongboardError as error:
                 self.message_user(request, error.message, level=messages.ERROR)

@@ -56,10 +56,10 @@ def node_state(request: HttpRequest, node_id: UUID) -> HttpResponse:
     wanted = request.POST.get("state", "")
     try:
         if wanted == "end-tokens":
-            services.end_tokens(node=row, actor=request.user)  # type: ignore[arg-type]
+            services.end_tokens(node=row, actor=request.user)  # type: ignore[arg-type]  # signed in
             messages.success(request, "Its tokens have ended; with its key it gets new ones.")
         else:
-            services.set_node_state(node=row, state=wanted, actor=request.user)  # type: ignore[arg-type]
+            services.set_node_state(node=row, state=wanted, actor=request.user)  # type: ignore[arg-type]  # signed in
             messages.success(request, f"The node is {row.get_state_display()}.")
     except LongboardError as error:
         messages.error(request, error.message)
@@ -75,7 +75,7 @@ def enrol(request: HttpRequest, slug: str) -> HttpResponse:
     try:
         code = services.make_enrolment_code(
             pool=pool,
-            actor=request.user,  # type: ignore[arg-type]
+            actor=request.user,  # type: ignore[arg-type]  # signed in
             now=timezone.now(),
             needs_approval=bool(request.POST.get("needs_approval")),
         )

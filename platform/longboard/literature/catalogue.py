@@ -206,6 +206,6 @@ def papers_by_kind(papers: Sequence[Paper]) -> list[tuple[str, list[Paper]]]:
 
 
 def _read(name: str, kind: type[T]) -> list[T]:
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # dataclasses only
     with (DATA / name).open(newline="", encoding="utf-8") as file:
         return [kind(**{key: row[key].strip() for key in names}) for row in csv.DictReader(file)]

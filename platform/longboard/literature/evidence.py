@@ -136,7 +136,7 @@ def _measured(
         measured_on=table.measured_on,
         same_class=any(name in table.device and name in claim.paper_hardware for name in CLASSES),
         scaled=scaled,
-        outcome=outcome,  # type: ignore[arg-type]
+        outcome=outcome,  # type: ignore[arg-type]  # one of its words
         url=f"/efficiency/{table.slug}/",
     )
 
@@ -147,7 +147,7 @@ def _ratio(a: Stat, b: Stat) -> tuple[float, float, float]:
 
 
 def _prefill(table: Table, system: str, length: int, logits: str = "last") -> Cell | None:
-    cell = table.find(system, "prefill", length, logits=logits)  # type: ignore[arg-type]
+    cell = table.find(system, "prefill", length, logits=logits)  # type: ignore[arg-type]  # one of its words
     return cell if cell and not cell.failure else None
 
 
@@ -155,7 +155,7 @@ def one_pass_edge(table: Table, system: str, logits: str) -> tuple[int, str] | N
     """(tokens of one pass under the cap, how that is known): measured to the failure, or by a straight line through the
     peaks of the two longest passes where the search ran out of time. The line is for last-token logits, whose peak is the
     scan's: a lower bound on memory, so an upper bound on tokens with full ones."""
-    found = table.limit(system, "one_shot", logits, CAP)  # type: ignore[arg-type]
+    found = table.limit(system, "one_shot", logits, CAP)  # type: ignore[arg-type]  # one of its words
     if found and found.ended == "out_of_memory":
         return found.tokens, "measured"
     cells = [table.find(system, "prefill", n, reading="one_shot") for n in table.lengths(system, "prefill")]
@@ -167,7 +167,7 @@ def one_pass_edge(table: Table, system: str, logits: str) -> tuple[int, str] | N
 
 
 def _in_chunks(table: Table, system: str, logits: str) -> Limit | None:
-    return table.limit(system, "chunked", logits, CAP)  # type: ignore[arg-type]
+    return table.limit(system, "chunked", logits, CAP)  # type: ignore[arg-type]  # one of its words
 
 
 def _limit_words(table: Table, system: str, logits: str) -> str:
@@ -462,9 +462,9 @@ MEASURED: dict[str, Measure] = {
 def _points(table: Table, a: str, b: str, phase: str, most: int = 2**30) -> list[Point]:
     """Common lengths of two Systems, each by its faster reading."""
     points = []
-    common = set(table.lengths(a, phase)) & set(table.lengths(b, phase))  # type: ignore[arg-type]
+    common = set(table.lengths(a, phase)) & set(table.lengths(b, phase))  # type: ignore[arg-type]  # one of its words
     for length in sorted(common):
-        x, y = table.find(a, phase, length), table.find(b, phase, length)  # type: ignore[arg-type]
+        x, y = table.find(a, phase, length), table.find(b, phase, length)  # type: ignore[arg-type]  # one of its words
         if x and y and length <= most:
             points.append(Point(length, main_stat(x), main_stat(y)))
     return points

@@ -37,7 +37,7 @@ def register_model(request: HttpRequest) -> HttpResponse:
     form = HubModelForm(request.POST or None, label_suffix="")
     if request.method == "POST" and form.is_valid():
         try:
-            row = services.register_hub_model(owner=request.user, **form.cleaned_data)  # type: ignore[arg-type]
+            row = services.register_hub_model(owner=request.user, **form.cleaned_data)  # type: ignore[arg-type]  # signed in
             return redirect("model", row.slug)
         except LongboardError as error:
             show_on(form, error)

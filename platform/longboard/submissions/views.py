@@ -34,7 +34,7 @@ def submit(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         try:
             submission, _ = services.submit(
-                author=request.user,  # type: ignore[arg-type]
+                author=request.user,  # type: ignore[arg-type]  # signed in
                 request=form.as_request(),
                 now=timezone.now(),
             )
@@ -53,7 +53,7 @@ def price(request: HttpRequest) -> HttpResponse:
     form, quoted, refusal = SubmissionForm(request.POST, user=request.user), None, ""
     if form.is_valid():
         try:
-            quoted = quote(author=request.user, request=form.as_request())  # type: ignore[arg-type]
+            quoted = quote(author=request.user, request=form.as_request())  # type: ignore[arg-type]  # signed in
         except LongboardError as error:
             refusal = error.message
             show_on(form, error)
@@ -111,7 +111,7 @@ def run_bundle(request: HttpRequest, run_id: UUID) -> HttpResponse:
 def cancel_run(request: HttpRequest, run_id: UUID) -> HttpResponse:
     row = _find_run(run_id)
     try:
-        services.cancel_run(run=row, actor=request.user, now=timezone.now())  # type: ignore[arg-type]
+        services.cancel_run(run=row, actor=request.user, now=timezone.now())  # type: ignore[arg-type]  # signed in
         messages.success(request, "The run is told to stop.")
     except LongboardError as error:
         messages.error(request, error.message)
@@ -123,7 +123,7 @@ def cancel_run(request: HttpRequest, run_id: UUID) -> HttpResponse:
 def rerun(request: HttpRequest, run_id: UUID) -> HttpResponse:
     row = _find_run(run_id)
     try:
-        services.rerun(run=row, actor=request.user, now=timezone.now())  # type: ignore[arg-type]
+        services.rerun(run=row, actor=request.user, now=timezone.now())  # type: ignore[arg-type]  # signed in
         messages.success(request, "The run is queued again.")
     except LongboardError as error:
         messages.error(request, error.message)
@@ -137,7 +137,7 @@ def cancel_submission(request: HttpRequest, submission_id: UUID) -> HttpResponse
     row = get_object_or_404(Submission, pk=submission_id)
     try:
         ids = list(row.runs.exclude(state__in=Run.FINAL).values_list("pk", flat=True))
-        services.cancel_many(run_ids=ids, actor=request.user, now=timezone.now())  # type: ignore[arg-type]
+        services.cancel_many(run_ids=ids, actor=request.user, now=timezone.now())  # type: ignore[arg-type]  # signed in
         messages.success(request, "Its runs are told to stop.")
     except LongboardError as error:
         messages.error(request, error.message)
