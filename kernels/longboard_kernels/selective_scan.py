@@ -1,0 +1,223 @@
+"""K2: the selective scan of Mamba, channel-last, with a state that is carried in and out."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from longboard_kernels import tuned
+from longboard_kernels.cost import Cost
+from longboard_kernels.device import multiprocessors, runs_triton
+from longboard_kernels.errors import require
+
+LANES = 32  # channels of one program: one a lane, all states of a channel in its registers
+
+
+def selective_scan(
+    u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor | None = None, z: Tensor | None = None,
+    dt_bias: Tensor | None = None, state: Tensor | None = None, *, softplus: bool = True,
+) -> Tensor:  # fmt: skip
+    """h <- exp(dt A) h + dt B u;   y = (C h + skip u) silu(z), token by token, each channel for itself.
+
+    u, dt, z  [B, T, D]  fp32, fp16 or bf16; the channel with stride 1. z None: no gate
+    a         [D, N]     fp32, negative; N a multiple of 4, up to 64
+    b, c      [B, T, N]  any of these dtypes and strides
+    skip      [D]        or None
+    dt_bias   [D]        added to dt before the softplus, or None
+    state     [B, D, N]  fp32, updated in place from before the first token to after the last. None: zeros, and not kept
+    softplus  False: dt is taken as it is
+    returns   y [B, T, D] contiguous, dtype of u; everything inside in fp32
+
+    Source: Gu and Dao 2023 (Mamba, arXiv:2312.00752), algorithm 2. Long sequences are cut into segments that run side by side: a
+    first pass finds each segment's end state from zero, a short one chains them, a second pass writes y.
+    Held to `selective_scan_ref`: 1e-5 relative in fp32; 3e-3 in bf16.
+    Cost: u, dt, z, y once; D*N exponentials a token bind before memory does, and segments double them.
+    Raises KernelInputError for N that is no multiple of 4 or above 64, a channel stride other than 1, a state that is not fp32.
+    """
+    batch, tokens, channels = u.shape
+    size = a.shape[1]
+    require(size % 4 == 0 and size <= 64, f"The state has {size} numbers a channel; selective_scan takes 4 to 64 by fours.")
+    require(
+        u.stride(2) == 1 == dt.stride(2) and (z is None or z.stride(2) == 1),
+        "selective_scan reads tokens x channels: u, dt and z need channel stride 1. Transpose them first.",
+    )
+    require(state is None or state.dtype == torch.float32, "The state of a scan is kept in fp32.")
+    if not runs_triton(u):
+        return selective_scan_ref(u, dt, a, b, c, skip, z, dt_bias, state, softplus=softplus)
+    config = tuned.choose("selective_scan", f"n{size}")
+    groups = triton.cdiv(channels, LANES)
+    most = max(1, multiprocessors(u.device) * config["warps"] // (groups * batch))
+    unroll = config["unroll"] if tokens > 1 else 1
+    step = triton.cdiv(triton.cdiv(tokens, min(most, triton.cdiv(tokens, config["shortest"]))), unroll) * unroll
+    segments = triton.cdiv(tokens, step)
+    a = a.float().contiguous()
+    b, c = b.float().contiguous(), c.float().contiguous()
+    y = torch.empty(batch, tokens, channels, dtype=u.dtype, device=u.device)
+    kept = state if state is not None else torch.zeros(batch, channels, size, dtype=torch.float32, device=u.device)
+    kept = kept.contiguous()
+    ends = torch.empty(batch, segments, channels, size, dtype=torch.float32, device=u.device) if segments > 1 else kept
+    sums = torch.empty(batch, segments, channels, dtype=torch.float32, device=u.device) if segments > 1 else kept
+    options = {
+        "N": size, "HAS_BIAS": dt_bias is not None, "SOFTPLUS": softplus, "HAS_SKIP": skip is not None,
+        "HAS_Z": z is not None, "U": unroll, "LANES": LANES,
+    }  # fmt: skip
+    arguments = (
+        u, dt, z if z is not None else u, a, b, c, skip if skip is not None else a, dt_bias if dt_bias is not None else a,
+        y, ends, sums, kept, tokens, channels, step,
+        u.stride(0), u.stride(1), dt.stride(0), dt.stride(1), *(z.stride()[:2] if z is not None else (0, 0)),
+    )  # fmt: skip
+    grid = (groups, segments, batch)
+    if segments > 1:
+        _scan[grid](*arguments, WRITES=False, CHAINED=True, num_warps=1, **options)
+        _chain[(groups, batch)](a, ends, sums, kept, channels, segments, N=size, LANES=LANES, num_warps=1)
+    _scan[grid](*arguments, WRITES=True, CHAINED=segments > 1, num_warps=1, **options)
+    if state is not None and kept is not state:
+        state.copy_(kept)
+    return y
+
+
+def selective_scan_ref(
+    u: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor | None = None, z: Tensor | None = None,
+    dt_bias: Tensor | None = None, state: Tensor | None = None, *, softplus: bool = True,
+) -> Tensor:  # fmt: skip
+    """The definition: same contract, plain PyTorch, any device."""
+    step = dt.float() + (dt_bias.float() if dt_bias is not None else 0.0)
+    step = torch.nn.functional.softplus(step) if softplus else step
+    wide, b, c = u.float(), b.float(), c.float()
+    h = state if state is not None else u.new_zeros(u.shape[0], u.shape[2], a.shape[1], dtype=torch.float32)
+    rows = []
+    for t in range(u.shape[1]):
+        decay = torch.exp(step[:, t, :, None] * a.float())
+        h = decay * h + (step[:, t] * wide[:, t])[..., None] * b[:, t, None]
+        rows.append(torch.einsum("bdn,bn->bd", h, c[:, t]))
+    y = torch.stack(rows, dim=1)
+    if state is not None:
+        state.copy_(h)
+    y = y + (wide * skip.float() if skip is not None else 0.0)
+    return (y * torch.nn.functional.silu(z.float()) if z is not None else y).to(u.dtype)
+
+
+def selective_scan_cost(*, tokens: int, channels: int, states: int, batch: int = 1, itemsize: int = 2) -> Cost:
+    tensors = 4.0 * channels + 2.0 * states  # u, dt, z, y; b, c
+    return Cost(nbytes=batch * tokens * tensors * itemsize, exponentials=float(batch * tokens * channels * states))
+
+
+@triton.jit
+def _load_rows(P, row, step, stop, d, live, U: tl.constexpr):
+    """U rows of channels from row on, as a tuple; what lies at or after `stop` is zero."""
+    got = ()
+    corner = P + (tl.full((), 0, tl.int64) + row) * step + d
+    for i in tl.static_range(U):
+        got = got + (tl.load(corner + i * step, mask=live & (row + i < stop), other=0.0),)
+    return got
+
+
+@triton.jit
+def _scan(
+    UU, DT, Z, A, B, C, SKIP, BIAS, Y, ENDS, SUMS, STATE, T, D, STEP, ub, ut, db, dt_, zb, zt,
+    N: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_Z: tl.constexpr,
+    U: tl.constexpr, LANES: tl.constexpr, WRITES: tl.constexpr, CHAINED: tl.constexpr,
+):  # fmt: skip
+    """One segment of LANES channels. The state is a tuple of [LANES, 4] tiles: the compiler keeps four numbers of one channel in
+    one lane, so neither the softplus nor the sum over states crosses lanes. WRITES: start from the chained state and write y."""
+    d = tl.program_id(0) * LANES + tl.arange(0, LANES)
+    s = tl.program_id(1)
+    b = tl.program_id(2).to(tl.int64)
+    live = d < D
+    q = tl.arange(0, 4)
+    at = d[:, None] * N + q[None, :]
+    own = live[:, None] & (q < 4)[None, :]
+    place = (b * tl.num_programs(1) + s) * D
+    a = ()
+    h = ()
+    for j in tl.static_range(N // 4):
+        a = a + (tl.load(A + at + 4 * j, mask=own, other=0.0) * 1.4426950408889634,)
+        if WRITES:
+            if CHAINED:
+                h = h + (tl.load(ENDS + place * N + at + 4 * j, mask=own, other=0.0),)
+            else:
+                h = h + (tl.load(STATE + b * D * N + at + 4 * j, mask=own, other=0.0),)
+        else:
+            h = h + (tl.zeros((LANES, 4), tl.float32),)
+    bias = tl.zeros((LANES,), tl.float32)
+    if HAS_BIAS:
+        bias += tl.load(BIAS + d, mask=live, other=0.0).to(tl.float32)
+    skip = tl.zeros((LANES,), tl.float32)
+    if HAS_SKIP:
+        skip += tl.load(SKIP + d, mask=live, other=0.0).to(tl.float32)
+    first = s * STEP
+    stop = tl.minimum(first + STEP, T)
+    u_p = UU + b * ub
+    d_p = DT + b * db
+    z_p = Z + b * zb
+    total = tl.zeros((LANES,), tl.float32)
+    us = _load_rows(u_p, first, ut, stop, d, live, U)
+    dts = _load_rows(d_p, first, dt_, stop, d, live, U)
+    for t in tl.range(first, stop, U):
+        # The next rows are asked for before this one's work: at one warp a scheduler, nothing else hides their latency.
+        next_us = _load_rows(u_p, t + U, ut, stop, d, live, U)
+        next_dts = _load_rows(d_p, t + U, dt_, stop, d, live, U)
+        if WRITES and HAS_Z:
+            zs = _load_rows(z_p, t, zt, stop, d, live, U)
+        ys = ()
+        for i in tl.static_range(U):
+            step = dts[i].to(tl.float32) + bias
+            if SOFTPLUS:
+                step = tl.where(step > 20.0, step, tl.log(1.0 + tl.exp(step)))
+            step = tl.where(t + i < stop, step, 0.0)  # after the end a step of zero leaves the state alone
+            u = us[i].to(tl.float32)
+            du = step * u
+            line = (b * T + tl.minimum(t + i, T - 1)) * N
+            y = skip * u
+            after = ()
+            for j in tl.static_range(N // 4):
+                bj = tl.load(B + line + 4 * j + q)
+                hj = tl.exp2(step[:, None] * a[j]) * h[j] + du[:, None] * bj[None, :]
+                if WRITES:
+                    cj = tl.load(C + line + 4 * j + q)
+                    y += tl.sum(hj * cj[None, :], 1)
+                after = after + (hj,)
+            h = after
+            if WRITES:
+                if HAS_Z:
+                    z = zs[i].to(tl.float32)
+                    y = y * z / (1.0 + tl.exp(-z))
+                ys = ys + (y,)
+            else:
+                total += step
+        if WRITES:
+            for i in tl.static_range(U):
+                row = Y + (b * T + t + i) * D + d
+                tl.store(row, ys[i].to(Y.dtype.element_ty), mask=live & (t + i < stop))
+        us = next_us
+        dts = next_dts
+    if WRITES:
+        if stop == T:
+            for j in tl.static_range(N // 4):
+                tl.store(STATE + b * D * N + at + 4 * j, h[j], mask=own)
+    else:
+        for j in tl.static_range(N // 4):
+            tl.store(ENDS + place * N + at + 4 * j, h[j], mask=own)
+        tl.store(SUMS + place + d, total, mask=live)
+
+
+@triton.jit
+def _chain(A, ENDS, SUMS, STATE, D, SEGMENTS, N: tl.constexpr, LANES: tl.constexpr):
+    """Turn each segment's end state from zero into its start state, in place. exp(A sum of dt) is a segment's whole decay."""
+    d = tl.program_id(0) * LANES + tl.arange(0, LANES)
+    b = tl.program_id(1).to(tl.int64)
+    live = d < D
+    q = tl.arange(0, 4)
+    at = d[:, None] * N + q[None, :]
+    own = live[:, None] & (q < 4)[None, :]
+    for j in tl.static_range(N // 4):
+        a = tl.load(A + at + 4 * j, mask=own, other=0.0) * 1.4426950408889634
+        h = tl.load(STATE + b * D * N + at + 4 * j, mask=own, other=0.0)
+        for s in tl.range(0, SEGMENTS):
+            place = (b * SEGMENTS + s) * D
+            end = tl.load(ENDS + place * N + at + 4 * j, mask=own, other=0.0)
+            total = tl.load(SUMS + place + d, mask=live, other=0.0)
+            tl.store(ENDS + place * N + at + 4 * j, h, mask=own)
+            h = tl.exp2(total[:, None] * a) * h + end
