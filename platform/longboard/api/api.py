@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
-from longboard.api import nodes, people, runs
+from longboard.api import boards, nodes, people, runs
 from longboard.errors import LongboardError
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ api = NinjaAPI(
     urls_namespace="api-v1",
 )
 api.add_router("", people.router)
+api.add_router("", boards.router)
 api.add_router("", runs.router)
 api.add_router("", nodes.router)
 

@@ -1,4 +1,4 @@
-"""Routes for people and their scripts: look up, submit, watch, read the boards."""
+"""Routes for people and their scripts: look up, submit, watch, read numbers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from longboard.api.auth import PERSON, PersonRequest
 from longboard.api.paging import next_cursor, position_of
 from longboard.api.schemas import (
     AttemptOut,
-    BoardOut,
-    BoardRow,
     Error,
     HubModelIn,
     MeasurementOut,
@@ -30,10 +28,8 @@ from longboard.api.schemas import (
     SubmissionOut,
     SuiteOut,
 )
-from longboard.boards.api_board import Standing, standings
-from longboard.boards.sources import Key
-from longboard.errors import BadRequest, NotFound
-from longboard.fleet.models import Hardware, Pool
+from longboard.errors import NotFound
+from longboard.fleet.models import Pool
 from longboard.registry.models import Model, Suite
 from longboard.registry.services import register_hub_model
 from longboard.results.models import Measurement
@@ -42,7 +38,6 @@ from longboard.submissions.picking import queue_place
 from longboard.submissions.requests import SubmissionRequest
 from longboard.submissions.services import cancel_run, rerun, submit
 from longboard.submissions.states import submission_state
-from longboard_tasks.catalogue import COST_METRICS
 from longboard_tasks.contract import Progress
 
 router = Router(tags=["people"])
@@ -207,62 +202,6 @@ def list_measurements(
         for row in page[:limit]
     ]
     return MeasurementPage(items=items, next=next_cursor("measurements", page, limit))
-
-
-@router.get("/boards/{suite}", response={200: BoardOut, **NOT_FOUND})
-def read_board(
-    request: HttpRequest,
-    suite: str,
-    context_length: Annotated[int, Query(ge=1, lt=2**31)],
-    hardware: str,
-    task: str = "",
-    cost_metric: str = "ttft_ms",
-) -> Any:
-    """The front of one suite at one context length on one hardware: every System with both numbers, best first, 1,000 at most."""
-    row = Suite.objects.filter(name=suite.replace("\x00", ""), kind="accuracy", is_current=True).first()
-    if row is None:
-        raise NotFound(f'There is no accuracy suite "{suite}".', field="suite")
-    if cost_metric not in COST_METRICS:
-        raise BadRequest(
-            f'Cost metric "{cost_metric}" is not known. There are: {", ".join(COST_METRICS)}.', field="cost_metric"
-        )
-    device = Hardware.objects.filter(slug=hardware.replace("\x00", "")).first()
-    if device is None:
-        raise NotFound(f'Hardware "{hardware}" is not known.', field="hardware")
-    task = (task or row.definition["tasks"][0]["name"]).replace("\x00", "")
-    efficiency = Suite.objects.filter(kind="efficiency", is_current=True).order_by("pk").first()
-    found = standings(
-        Key(row.pk, task, "accuracy"),
-        cost=cost_metric,
-        efficiency_id=efficiency.pk if efficiency else 0,
-        hardware_id=device.pk,
-        length=context_length,
-        most=1_000,
-    )
-    return BoardOut(
-        suite=row.label,
-        task=task,
-        metric="accuracy",
-        cost_metric=cost_metric,
-        context_length=context_length,
-        hardware=device.slug,
-        rows=[_board_row(line) for line in found],
-    )
-
-
-def _board_row(line: Standing) -> BoardRow:
-    return BoardRow(
-        system=line.facts.slug,
-        label=line.facts.label,
-        model=line.facts.model_slug,
-        **dict(zip(("gain", "gain_low", "gain_high", "gain_n"), line.gain, strict=True)),
-        **dict(zip(("cost", "cost_low", "cost_high", "cost_n"), line.cost, strict=True)),
-        rank_best=line.rank_best,
-        rank_worst=line.rank_worst,
-        on_front=line.on_front,
-        front_probability=line.probability,
-        trust=line.trust,
-    )
 
 
 def _run(run_id: UUID) -> Run:

@@ -182,6 +182,7 @@ class BoardRow(BaseModel):
     on_front: bool
     front_probability: float
     trust: str
+    cost_trust: str
 
 
 class BoardOut(BaseModel):

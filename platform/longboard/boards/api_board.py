@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from longboard.boards.columns import TRUSTS
-from longboard.boards.sources import Key, Live
-from longboard.boards.summaries import front_of
+from longboard.boards.metrics import stored_cost
+from longboard.boards.paired import rank_ranges
+from longboard.boards.prices import Price, priced
+from longboard.boards.sources import Key, source_for
+from longboard.boards.summaries import front_of, sizes_of
 from longboard.boards.systems import SystemFacts, current_catalogue
 
 
@@ -21,20 +24,39 @@ class Standing:
     gain: tuple[float, float, float, int]
     cost: tuple[float, float, float, int]
     trust: str
+    cost_trust: str
     rank_best: int
     rank_worst: int
     on_front: bool
     probability: float
 
 
-def standings(key: Key, *, cost: str, efficiency_id: int, hardware_id: int, length: int, most: int) -> list[Standing]:
-    """The `most` most accurate, best first. Three statements. Rank ranges are 0 while they are being worked out."""
-    known, source = current_catalogue(), Live()
-    held = source.held(key, cost=cost, efficiency_id=efficiency_id, hardware_id=hardware_id, length=length)
-    systems, gains = held.gains.systems, held.gains.numbers
-    costs = held.costs.at(systems)
-    both = np.flatnonzero(~np.isnan(costs["value"]) & known.known(systems))
-    stored = source.front(key, cost=cost, hardware_id=hardware_id, length=length)
+def standings(
+    key: Key,
+    *,
+    cost: str,
+    price: Price | None,
+    efficiency_id: int,
+    hardware_id: int,
+    length: int,
+    trust: str,
+    most: int,
+) -> list[Standing]:
+    """The `most` most accurate with at least this trust, best first. Three statements.
+
+    `price`: of an hour of the hardware, for a cost in money; without one no System has such a cost.
+    """
+    known, source = current_catalogue(), source_for(trust, None)
+    rate = stored_cost(cost)
+    held = source.held(key, cost=rate, efficiency_id=efficiency_id, hardware_id=hardware_id, length=length)
+    trusted = known.known(held.gains.systems) & (held.gains.numbers["trust"] >= TRUSTS.index(trust))
+    systems, gains = held.gains.systems[trusted], held.gains.numbers[trusted]
+    costs = priced(cost, held.costs, price).at(systems)
+    best, worst = gains["best"], gains["worst"]
+    if not (held.ranked and trusted.all()):
+        best, worst = rank_ranges(gains["value"], sizes_of(gains, key.task))
+    both = np.flatnonzero(~np.isnan(costs["value"]))
+    stored = source.front(key, cost=rate, hardware_id=hardware_id, length=length) if trusted.all() else None
     if stored is None:
         on, chance = front_of(gains, costs, cost)
         stored = {int(systems[at]): (bool(on[at]), float(chance[at])) for at in both}
@@ -45,8 +67,9 @@ def standings(key: Key, *, cost: str, efficiency_id: int, hardware_id: int, leng
             gain=_numbers(gains[at]),
             cost=_numbers(costs[at]),
             trust=TRUSTS[int(gains[at]["trust"])],
-            rank_best=int(gains[at]["best"]) if held.ranked else 0,
-            rank_worst=int(gains[at]["worst"]) if held.ranked else 0,
+            cost_trust=TRUSTS[int(costs[at]["trust"])],
+            rank_best=int(best[at]),
+            rank_worst=int(worst[at]),
             on_front=stored.get(int(systems[at]), (False, 0.0))[0],
             probability=stored.get(int(systems[at]), (False, 0.0))[1],
         )

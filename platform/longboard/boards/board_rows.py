@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from html import escape
 from typing import Any
-from uuid import UUID
 
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
@@ -15,22 +13,13 @@ from django.utils.safestring import SafeString, mark_safe
 from longboard.boards import figures
 from longboard.boards.columns import TRUSTS
 from longboard.boards.figures import Mark, mark_of
+from longboard.boards.reasons import Missing, Reasons, missing_html
 from longboard.boards.selection import Selection
 from longboard.boards.sources import Number
-from longboard.boards.systems import Catalogue, SystemFacts
-from longboard.quantities import Quantity, length_label, quantity
-from longboard.submissions.models import Run
-from longboard.submissions.queries import FAILURE_WORDS
+from longboard.boards.systems import Catalogue
+from longboard.quantities import Quantity, quantity
+from longboard.results.models import Trust
 from longboard_tasks.catalogue import MetricInfo
-
-
-@dataclass(frozen=True, slots=True)
-class Missing:
-    """Why there is no number, in the reader's words. It never ranks above one."""
-
-    kind: str  # not-run, waiting, exceeds, unfit, failed
-    text: str
-    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +40,8 @@ class Row:
     gain_missing: Missing | None
     cost_missing: Missing | None
     trust: str
-    run_url: str
+    cost_trust: str
+    run_url: str  # of the gain: its Run, or its report
     rank: str  # "1", "2–4": a range where it is not sure
     rank_best: int
     rank_worst: int
@@ -78,18 +68,6 @@ class MatrixRow:
     cells: SafeString  # the table's <td>s
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """A Run that has given no number."""
-
-    run_id: UUID
-    state: str
-    failure_class: str
-
-
-StoppedRuns = Mapping[tuple[int, int, int], Stopped]  # by (System, suite, context length)
-
-
 def rows_of(
     page: Selection,
     known: Catalogue,
@@ -98,8 +76,7 @@ def rows_of(
     metric: MetricInfo,
     cost: MetricInfo,
     length: int,
-    stopped: StoppedRuns,
-    suite_ids: tuple[int, int],
+    reasons: Reasons,
     numbers: Mapping[tuple[int, int], Number],
     chance: float,
 ) -> Iterator[Row]:
@@ -122,10 +99,11 @@ def rows_of(
             mark=mark_of(pk),
             gain=_quantity(gain, metric) if has_gain[at] else None,
             cost=_quantity(spend, cost) if has_cost else None,
-            gain_missing=None if has_gain[at] else missing(facts, stopped.get((pk, suite_ids[0], length)), length),
-            cost_missing=None if has_cost else missing(facts, stopped.get((pk, suite_ids[1], length)), length),
+            gain_missing=None if has_gain[at] else reasons.gain(facts, length),
+            cost_missing=None if has_cost else reasons.cost(facts, length),
             trust=TRUSTS[int(gain["trust"])] if has_gain[at] else "",
-            run_url=run_url(number.run_id) if number else "",
+            cost_trust=TRUSTS[int(spend["trust"])] if has_cost else "",
+            run_url=number.url if number else "",
             rank=("" if not best else str(best) if best == worst else f"{best}–{worst}"),
             rank_best=best,
             rank_worst=worst,
@@ -142,16 +120,6 @@ def _quantity(number: Any, metric: MetricInfo) -> Quantity:
 
 
 @cache
-def _run_pattern() -> str:
-    return reverse("run", args=[UUID(int=0)])
-
-
-def run_url(run_id: UUID) -> str:
-    """`reverse` takes 25 us, and a matrix has hundreds of cells."""
-    return _run_pattern().replace(str(UUID(int=0)), str(run_id))
-
-
-@cache
 def _model_pattern() -> str:
     return reverse("model", args=["0slug0"])
 
@@ -160,28 +128,11 @@ def model_url(slug: str) -> str:
     return _model_pattern().replace("0slug0", slug)
 
 
-def missing(facts: SystemFacts, run: Stopped | None, length: int) -> Missing:
-    limit = facts.max_positions
-    if limit is not None and length > limit:
-        return Missing("exceeds", f"exceeds position limit ({length_label(limit)})")
-    if run is None or run.state == Run.State.CANCELLED:
-        return Missing("not-run", "not run")
-    url = run_url(run.run_id)
-    if run.state in (Run.State.QUEUED, *Run.HELD):
-        return Missing("waiting", "waiting for its run", url)
-    if run.failure_class == "oom":
-        return Missing("unfit", "does not fit: out of memory", url)
-    if run.state == Run.State.REJECTED:
-        return Missing("failed", "failed: result rejected", url)
-    return Missing("failed", f"failed: {FAILURE_WORDS.get(run.failure_class, 'unknown reason')}", url)
-
-
 def matrix_of(
     rows: Sequence[Row],
     known: Catalogue,
     numbers: Mapping[tuple[int, int], Number],
-    stopped: StoppedRuns,
-    suite_id: int,
+    reasons: Reasons,
     lengths: Sequence[int],
     current: int,
 ) -> tuple[MatrixRow, ...]:
@@ -191,9 +142,8 @@ def matrix_of(
         here = " here" if length == current else ""
         number = numbers.get((row.system_id, length))
         if number is None:
-            why = missing(known[row.system_id], stopped.get((row.system_id, suite_id, length)), length)
-            return f'<td class="num{here}">{missing_html(why)}</td>'
-        return number_cell(number.as_quantity(), run_url(number.run_id), heat_of(number.value, number.unit) + here)
+            return f'<td class="num{here}">{missing_html(reasons.gain(known[row.system_id], length))}</td>'
+        return number_cell(number, heat_of(number.value, number.unit) + here)
 
     return tuple(
         MatrixRow(row, mark_safe("".join(cell(row, length) for length in lengths)))  # noqa: S308 (escaped below)
@@ -205,14 +155,11 @@ def heat_of(value: float, unit: str) -> str:
     return f" h{min(9, max(0, int(value * 10)))}" if unit == "share" else ""
 
 
-def number_cell(number: Quantity, url: str, classes: str) -> str:
-    """A cell of a length matrix: number, n and interval, linked to its run. All of it is ours: nothing to escape."""
+def number_cell(number: Number, classes: str) -> str:
+    """A cell of a length matrix: number, n and interval, linked to where it comes from. All of it is ours: nothing to escape."""
+    shown = number.as_quantity()
+    claimed = f' <span class="claimed">{number.trust}</span>' if number.trust == Trust.SELF_REPORTED else ""
     return (
-        f'<td class="num{classes}"><a class="quiet" href="{url}"><b>{number.value}</b> '
-        f'<span class="n">n={number.n}</span> <span class="interval">{number.interval}</span></a></td>'
+        f'<td class="num{classes}"><a class="quiet" href="{number.url}"><b>{shown.value}</b> '
+        f'<span class="n">n={shown.n}</span> <span class="interval">{shown.interval}</span>{claimed}</a></td>'
     )
-
-
-def missing_html(why: Missing) -> str:
-    words = f'<a href="{escape(why.url)}">{escape(why.text)}</a>' if why.url else escape(why.text)
-    return f'<span class="missing {why.kind}">{words}</span>'

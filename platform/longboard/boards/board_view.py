@@ -10,9 +10,10 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
+from longboard.boards.metrics import COSTS, METRICS, default_metric
 from longboard.boards.systems import SIZES
 from longboard.results.models import Trust
-from longboard_tasks.catalogue import COST_METRICS, METRICS, MetricInfo, SuiteInfo, TaskInfo
+from longboard_tasks.catalogue import MetricInfo, SuiteInfo, TaskInfo
 
 SORTS = ("accuracy", "cost", "front")
 LENGTH_SORTS = ("area", "effective", "name")
@@ -25,8 +26,8 @@ class BoardView:
 
     suite: str  # a name, or name@version for one that is not to move on with the suite
     task: str = ""  # empty: the suite's first
-    metric: str = ""  # empty: the suite's headline metric
-    cost: str = COST_METRICS[0]
+    metric: str = ""  # empty: the task's first choice, mostly the suite's headline metric
+    cost: str = COSTS[0]
     length: int = 0  # 0: the length that most Systems have; of equals the longest
     hardware: str = ""  # empty: the one with most numbers
     family: str = ""
@@ -60,7 +61,8 @@ class BoardView:
             return int(value[:12]) if value else default
 
         task = find_task(suite, choice("task", tuple(t.name for t in suite.tasks), suite.tasks[0].name))
-        metric = choice("metric", rankable_metrics(task), suite.headline_metric)
+        usual = default_metric(suite, task)
+        metric = choice("metric", rankable_metrics(task), usual)
         as_of, told = _moment(query.get("as_of", ""))
         notices += told
         threshold, told = _threshold(query.get("threshold", ""))
@@ -68,8 +70,8 @@ class BoardView:
         return cls(
             suite=label or suite.name,
             task="" if task is suite.tasks[0] else task.name,
-            metric="" if metric == suite.headline_metric else metric,
-            cost=choice("cost", COST_METRICS, COST_METRICS[0]),
+            metric="" if metric == usual else metric,
+            cost=choice("cost", COSTS, COSTS[0]),
             length=whole("length", 0),
             hardware=query.get("hardware", "")[:80],
             family=query.get("family", "")[:60],

@@ -10,18 +10,21 @@ import numpy as np
 from django.utils.safestring import SafeString, mark_safe
 
 from longboard.boards import figures
-from longboard.boards.board_rows import StoppedRuns, heat_of, missing, missing_html, model_url, number_cell, run_url
+from longboard.boards.aggregates import tasks_at
+from longboard.boards.board_rows import heat_of, model_url, number_cell
 from longboard.boards.board_view import LENGTH_SORTS, ROWS_PER_PAGE, BoardView, find_task
 from longboard.boards.columns import NUMBER, TRUSTS, Numbers
 from longboard.boards.exports import Table
 from longboard.boards.figures import LengthSeries, Mark, mark_of
 from longboard.boards.lengths import effective_length, length_area
-from longboard.boards.queries import Choice, Found, choose_hardware, controls, stopped_runs
+from longboard.boards.metrics import METRICS, default_metric
+from longboard.boards.queries import Choice, Found, choose_hardware, controls
+from longboard.boards.reasons import Reasons, missing_html, stopped_runs
 from longboard.boards.selection import checked, facets_of, masks_of
-from longboard.boards.sources import Key, Live, Number, Past, Source
+from longboard.boards.sources import Key, Number, source_for
 from longboard.boards.systems import Catalogue, catalogue, short_names
 from longboard.quantities import Quantity, length_label, quantity
-from longboard_tasks.catalogue import METRICS, MetricInfo
+from longboard_tasks.catalogue import MetricInfo
 
 CURVES = 8  # one for each colour
 
@@ -79,9 +82,9 @@ class _Matrix:
 def length_page(found: Found, view: BoardView) -> LengthPage:
     """Four statements after `find_board`."""
     known = catalogue(found.systems_version)
-    source: Source = Past(view.moment) if view.moment else Live()
+    source = source_for(view.trust, view.moment)
     task = find_task(found.info, view.task)
-    metric = METRICS[view.metric or found.info.headline_metric]
+    metric = METRICS[view.metric or default_metric(found.info, task)]
     key = Key(found.suite.pk, task.name, metric.name)
     places = source.places(key)
     view, here = choose_hardware(checked(view, known), places)
@@ -94,9 +97,15 @@ def length_page(found: Found, view: BoardView) -> LengthPage:
     start = (view.page - 1) * ROWS_PER_PAGE
     page = [int(pk) for pk in matrix.systems[start : start + ROWS_PER_PAGE]]
     numbers = source.numbers(key, hardware_id=hardware_id, systems=page)
-    stopped = stopped_runs(hardware_id, (found.suite.pk,), 0, np.array(page, np.int64))
+    reasons = Reasons(
+        found.suite.pk,
+        0,
+        stopped_runs(hardware_id, (found.suite.pk,), 0, np.array(page, np.int64)),
+        partial=source.partial(key, hardware_id=hardware_id) if key.is_whole else {},
+        complete={n: len(tasks_at(found.info, n)) for n in map(int, matrix.lengths)} if key.is_whole else {},
+    )
     shorts = short_names([known[pk] for pk in {*page, *map(int, matrix.systems[:CURVES])}])
-    rows = tuple(_row(matrix, start + i, known, shorts, numbers, stopped, found.suite.pk) for i in range(len(page)))
+    rows = tuple(_row(matrix, start + i, known, shorts, numbers, reasons) for i in range(len(page)))
     series = _series(matrix, shorts, metric)
     pinned: dict[str, Any] = {"hardware": here.slug if here else ""}
     return LengthPage(
@@ -164,8 +173,7 @@ def _row(
     known: Catalogue,
     shorts: Mapping[int, str],
     numbers: Mapping[tuple[int, int], Number],
-    stopped: StoppedRuns,
-    suite_id: int,
+    reasons: Reasons,
 ) -> LengthRow:
     pk = int(matrix.systems[at])
     facts = known[pk]
@@ -173,10 +181,9 @@ def _row(
     for column, length in enumerate(map(int, matrix.lengths)):
         number = numbers.get((pk, length))
         if number is None or np.isnan(matrix.numbers["value"][at, column]):
-            why = missing(facts, stopped.get((pk, suite_id, length)), length)
-            cells.append(f'<td class="num">{missing_html(why)}</td>')
+            cells.append(f'<td class="num">{missing_html(reasons.gain(facts, length))}</td>')
         else:
-            cells.append(number_cell(number.as_quantity(), run_url(number.run_id), heat_of(number.value, number.unit)))
+            cells.append(number_cell(number, heat_of(number.value, number.unit)))
     has = int((~np.isnan(matrix.numbers["value"][at])).sum())
     n = int(matrix.numbers["n"][at][~np.isnan(matrix.numbers["value"][at])].sum())
     value, low, high = (float(x) for x in matrix.area[at])

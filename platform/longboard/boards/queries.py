@@ -7,7 +7,7 @@ numbers at all lengths of the Systems on this page. The Systems themselves are h
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,22 +17,26 @@ from django.urls import reverse
 from plotly import __version__ as plotly_version
 
 from longboard.boards import figures
-from longboard.boards.board_rows import MatrixRow, Row, Stopped, StoppedRuns, matrix_of, model_url, rows_of
+from longboard.boards.aggregates import tasks_at
+from longboard.boards.board_rows import MatrixRow, Row, matrix_of, model_url, rows_of
 from longboard.boards.board_view import ROWS_PER_PAGE, SORTS, BoardView, find_task, rankable_metrics
 from longboard.boards.figures import FrontPoint
+from longboard.boards.metrics import COSTS, METRICS, board_info, default_metric, stored_cost
 from longboard.boards.models import Cell, Column
+from longboard.boards.prices import Price, priced
+from longboard.boards.reasons import Reasons, StoppedRuns, stopped_runs
 from longboard.boards.selection import Selection, checked, part, select
-from longboard.boards.sources import Key, Live, Past, Place, Source
+from longboard.boards.sources import Key, Place, source_for
 from longboard.boards.systems import SIZES, Catalogue, catalogue, short_names, version_of, version_subqueries
 from longboard.boards.takeaway import takeaway
+from longboard.fleet.models import Hardware
 from longboard.quantities import Quantity, length_label, quantity
 from longboard.registry.models import Suite
-from longboard.registry.queries import suite_info
+from longboard.registry.suites import suite_info
 from longboard.results.models import Trust
 from longboard.submissions.models import Run
-from longboard_tasks.catalogue import COST_METRICS, METRICS, MetricInfo, SuiteInfo, TaskInfo
+from longboard_tasks.catalogue import MetricInfo, SuiteInfo, TaskInfo
 
-RUNS = 5_000  # without a number, at most, that one board looks at
 DRAWN = 60  # points of a chart with mark, link and whiskers; the other contenders are dots
 ALL_LENGTHS_UP_TO = 1_000  # Systems: up to here the reasons at every length are read at once
 
@@ -71,7 +75,7 @@ def find_board(name: str) -> Found | None:
     efficiency = next((s for s in rows if s.kind == "efficiency" and s.is_current), None)
     return Found(
         suite=wanted,
-        info=suite_info(wanted),
+        info=board_info(suite_info(wanted)),
         efficiency_id=efficiency.pk if efficiency else 0,
         suites=tuple(
             Choice(s.name, s.title, s == wanted, url=reverse("board", args=[s.name]))
@@ -80,7 +84,7 @@ def find_board(name: str) -> Found | None:
         ),
         systems_version=version_of(wanted),
         version="/".join(f"{s.last_column}/{s.last_queued}/{s.last_ended}" for s in (wanted, efficiency or wanted))
-        + f"/{version_of(wanted)}",
+        + f"/{wanted.last_price}/{version_of(wanted)}",
     )
 
 
@@ -99,6 +103,7 @@ def _suites() -> Any:
         ),
         last_queued=Subquery(runs.order_by("-queued_at").values("queued_at")[:1]),
         last_ended=Subquery(runs.filter(finished_at__isnull=False).order_by("-finished_at").values("finished_at")[:1]),
+        last_price=Subquery(Hardware.objects.order_by("-updated_at").values("updated_at")[:1]),
         **version_subqueries(),
     )
 
@@ -135,6 +140,7 @@ class Board:
     sorts: Mapping[str, tuple[str, str]]  # column -> (url, aria-sort)
     updated: str
     chance_text: str
+    price: Price | None  # of an hour of the hardware, when the cost is money
     permalink: str  # suite version, length and hardware pinned: it shows the same board when defaults move on
     exports: Mapping[str, str]  # format -> address
     figure_url: str
@@ -142,14 +148,15 @@ class Board:
     lengths_url: str
     cite_url: str
     is_past: bool
+    is_whole: bool  # the accuracy is a mean over the suite's tasks
 
 
 def board(found: Found, view: BoardView) -> Board:
     """Everything that the page of `view` shows. Five statements after `find_board`."""
     known = catalogue(found.systems_version)
-    source: Source = Past(view.moment) if view.moment else Live()
+    source = source_for(view.trust, view.moment)
     task = find_task(found.info, view.task)
-    metric = METRICS[view.metric or found.info.headline_metric]
+    metric = METRICS[view.metric or default_metric(found.info, task)]
     key = Key(found.suite.pk, task.name, metric.name)
     suite_ids = (found.suite.pk, found.efficiency_id)
 
@@ -165,17 +172,19 @@ def board(found: Found, view: BoardView) -> Board:
     view = checked(view, known)
     view, length = _choose_length(view, counts)
 
-    held = source.held(key, cost=view.cost, efficiency_id=found.efficiency_id, hardware_id=hardware_id, length=length)
-    stored = source.front(key, cost=view.cost, hardware_id=hardware_id, length=length)
+    rate = stored_cost(view.cost)
+    price, is_money = here.price if here else None, rate != view.cost
+    held = source.held(key, cost=rate, efficiency_id=found.efficiency_id, hardware_id=hardware_id, length=length)
+    held = replace(held, costs=priced(view.cost, held.costs, price))
+    stored = source.front(key, cost=rate, hardware_id=hardware_id, length=length) if price or not is_money else None
+    partial = source.partial(key, hardware_id=hardware_id) if key.is_whole else {}
     shown = None
     if large:
         shown = select(view, held, known, np.zeros(0, np.int64), stored)
         page = part(shown, _rows_of_page(view.page))
         stopped = stopped_runs(hardware_id, suite_ids, length, page.systems)
-    extra = np.array(
-        sorted({system for system, suite, at in stopped if suite == found.suite.pk and (at == length or not large)}),
-        np.int64,
-    )
+    without = {system for system, suite, at in stopped if suite == found.suite.pk and (at == length or not large)}
+    extra = np.array(sorted(without | {system for system, at in partial if at == length or not large}), np.int64)
     unseen = extra[~(np.isin(extra, held.gains.systems) | np.isin(extra, held.elsewhere))]
     if shown is None or len(unseen):
         shown = select(view, held, known, unseen, stored)
@@ -187,12 +196,19 @@ def board(found: Found, view: BoardView) -> Board:
     numbers = source.numbers(key, hardware_id=hardware_id, systems=[int(pk) for pk in page.systems])
     drawn = part(shown, _drawn(shown))  # type: ignore[arg-type]  # rows with both numbers
     shorts = short_names([known[pk] for pk in sorted({*map(int, page.systems), *map(int, drawn.systems)})])
+    reasons = Reasons(
+        *suite_ids,
+        stopped,
+        partial=partial,
+        complete={n: len(tasks_at(found.info, n)) for n in counts} if key.is_whole else {},
+        unpriced=is_money and price is None,
+        unmeasured="not measured" if METRICS[rate].unit == "J" else "not run",
+    )
     words: dict[str, Any] = {
         "metric": metric,
         "cost": view.cost_metric,
         "length": length,
-        "stopped": stopped,
-        "suite_ids": suite_ids,
+        "reasons": reasons,
         "chance": task.chance if metric.unit == "share" else 0.0,
     }
     rows = tuple(rows_of(page, known, shorts, numbers=numbers, **words))
@@ -224,7 +240,7 @@ def board(found: Found, view: BoardView) -> Board:
         total=len(shown),
         every_row=lambda: _every_row(shown, known, words),
         rows=rows,
-        matrix=matrix_of(rows, known, numbers, stopped, found.suite.pk, ordered, length),
+        matrix=matrix_of(rows, known, numbers, reasons, ordered, length),
         first_rank=(view.page - 1) * ROWS_PER_PAGE + 1,
         previous_page=view.url(page=view.page - 1) if view.page > 1 else "",
         next_page=view.url(page=view.page + 1) if view.page < pages else "",
@@ -237,7 +253,9 @@ def board(found: Found, view: BoardView) -> Board:
         lengths_url=view.url("board-lengths", hardware=pinned["hardware"], length=0),
         updated=f"{held.changed_at:%Y-%m-%d %H:%M} UTC" if held.changed_at else "",
         is_past=view.moment is not None,
+        is_whole=key.is_whole,
         chance_text=f"{task.chance:.2g}",
+        price=price if is_money else None,
     )
 
 
@@ -293,25 +311,6 @@ def _summary(shown: Selection) -> str:
 
 def _many(count: int, word: str) -> str:
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
-
-
-def stopped_runs(
-    hardware_id: int, suite_ids: Iterable[int], length: int, systems: np.ndarray | None
-) -> dict[tuple[int, int, int], Stopped]:
-    """(System, suite, context length) -> its latest Run without a result: at every length of a small board; of a large one
-    at this length, and at every length for the Systems of the page."""
-    runs = Run.objects.filter(suite__in=suite_ids).exclude(state=Run.State.ACCEPTED)
-    if hardware_id:
-        runs = runs.filter(pool__hardware=hardware_id)
-    if systems is not None:
-        runs = runs.filter(Q(context_length=length) | Q(system__in=[int(pk) for pk in systems]))
-    rows = runs.order_by("-queued_at", "-pk").values_list(
-        "system_id", "suite_id", "context_length", "pk", "state", "failure_class"
-    )[:RUNS]
-    latest: dict[tuple[int, int, int], Stopped] = {}
-    for system, suite, at, pk, state, why in rows:
-        latest.setdefault((system, suite, at), Stopped(pk, state, why))
-    return latest
 
 
 # --- Choices ---------------------------------------------------------------------------------------------------------
@@ -381,7 +380,7 @@ def controls(
     return {
         "tasks": tuple(Choice(t.name, t.title, t == task) for t in found.info.tasks),
         "metrics": tuple(Choice(m, METRICS[m].title, m == metric.name) for m in rankable_metrics(task)),
-        "costs": tuple(Choice(m, METRICS[m].title, m == view.cost) for m in COST_METRICS),
+        "costs": tuple(Choice(m, METRICS[m].title, m == view.cost) for m in COSTS),
         "hardware": tuple(Choice(p.slug, p.title, p.hardware_id == hardware_id, p.count) for p in most.values()),
         "families": facet("family", view.family, {}),
         "methods": facet("method", view.method, known.method_titles),

@@ -13,11 +13,11 @@ import numpy as np
 
 from longboard.boards.board_view import BoardView
 from longboard.boards.columns import TRUSTS, Numbers
+from longboard.boards.metrics import METRICS
 from longboard.boards.paired import rank_ranges
 from longboard.boards.sources import Held
-from longboard.boards.summaries import DRAWS, front_of
+from longboard.boards.summaries import DRAWS, front_of, sizes_of
 from longboard.boards.systems import SIZES, Catalogue
-from longboard_tasks.catalogue import METRICS
 
 FEW = 60  # Systems: up to here a front that is worked out on the spot gets all its draws
 ON_THE_SPOT_DRAWS = 64
@@ -79,7 +79,7 @@ def select(
     if whole and held.ranked:
         best[ranked], worst[ranked] = gains["best"][ranked], gains["worst"][ranked]
     elif ranked.any():
-        best[ranked], worst[ranked] = rank_ranges(gains["value"][ranked], gains["n"][ranked].astype(np.int64))
+        best[ranked], worst[ranked] = rank_ranges(gains["value"][ranked], sizes_of(gains[ranked], view.task))
     on, chance = np.zeros(len(systems), bool), np.zeros(len(systems))
     both = ranked & ~np.isnan(costs["value"])
     if whole and stored is not None:

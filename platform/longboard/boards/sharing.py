@@ -10,10 +10,10 @@ from xml.sax.saxutils import escape, quoteattr
 from django.conf import settings
 from django.utils.text import slugify
 
+from longboard.boards.metrics import METRICS
 from longboard.boards.models import Cell
 from longboard.boards.queries import Board
 from longboard.quantities import length_label, quantity
-from longboard_tasks.catalogue import METRICS
 
 FEED_ENTRIES = 50
 NAMESPACE = uuid.UUID("5a2c8d0e-6f1b-4f0a-9c61-3c7a2f6f8a11")

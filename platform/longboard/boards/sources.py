@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from typing import Any, Protocol, TypeAlias
-from uuid import UUID
 
 import numpy as np
 from django.db.models import Case, Q, Value, When
 from django.db.models.fields import BinaryField
 
 from longboard.boards.columns import CELL_FIELDS, Slice, unpack_systems
+from longboard.boards.metrics import WHOLE_SUITE
 from longboard.boards.models import Cell, Column, FrontEntry, PastCell
+from longboard.boards.prices import PRICE_FIELDS, Price, price_of
+from longboard.boards.reasons import run_url
 from longboard.fleet.models import Hardware
 from longboard.quantities import Quantity, quantity
 from longboard_tasks.catalogue import COST_TASK
@@ -33,6 +35,16 @@ class Key:
     def where(self) -> dict[str, Any]:
         return {"suite": self.suite_id, "task": self.task, "metric": self.metric}
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is a mean over a suite's tasks."""
+        return self.task == WHOLE_SUITE
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The numbers that a whole suite's mean is made of."""
+        return {"suite": self.suite_id, "metric": "accuracy"}
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -43,6 +55,7 @@ class Place:
     title: str
     length: int
     count: int
+    price: Price | None = None  # of an hour of the hardware
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +81,15 @@ class Number:
     n: int
     unit: str
     trust: str
-    run_id: UUID
+    url: str  # its Run, or the report that says it
     updated_at: datetime
 
     def as_quantity(self) -> Quantity:
         return quantity(self.value, self.low, self.high, n=self.n, unit=self.unit)
 
+
+PLACE_FIELDS = ("hardware_id", "hardware__slug", "hardware__title", "context_length")
+_PRICES = tuple(f"hardware__{name}" for name in PRICE_FIELDS)
 
 Front: TypeAlias = dict[int, tuple[bool, float]]  # System -> (on the front, its probability)
 
@@ -84,15 +100,31 @@ class Source(Protocol):
     def front(self, key: Key, *, cost: str, hardware_id: int, length: int) -> Front | None: ...
     def numbers(self, key: Key, *, hardware_id: int, systems: Sequence[int]) -> dict[tuple[int, int], Number]: ...
     def matrix(self, key: Key, *, hardware_id: int) -> dict[int, Slice]: ...
+    def partial(self, key: Key, *, hardware_id: int) -> dict[tuple[int, int], int]: ...
+
+
+def source_for(trust: str, moment: datetime | None) -> Source:
+    """Where the numbers of a view come from."""
+    return Past(moment) if moment else Live()
 
 
 class Live:
     """Today: one statement a method."""
 
     def places(self, key: Key) -> list[Place]:
-        rows = Column.objects.filter(**key.where).order_by("hardware__title", "context_length")
-        fields = ("hardware_id", "hardware__slug", "hardware__title", "context_length", "size")
-        return [Place(*row) for row in rows.values_list(*fields)]
+        """A whole suite's mean also has the places where some of its tasks were measured, with no System as long as none
+        has them all."""
+        where = Q(**key.where) | Q(**key.parts) if key.is_whole else Q(**key.where)
+        rows = Column.objects.filter(where).order_by("hardware__title", "context_length")
+        found: dict[tuple[int, int], Place] = {}
+        for hardware, slug, title, length, task, size, *price in rows.values_list(
+            *PLACE_FIELDS, "task", "size", *_PRICES
+        ):
+            own = size if task == key.task else 0
+            known = found.get((hardware, length))
+            if known is None or own > known.count:
+                found[hardware, length] = Place(hardware, slug, title, length, own, price_of(*price))
+        return list(found.values())
 
     def held(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int, length: int) -> Held:
         here = {"suite": efficiency_id, "task": COST_TASK, "metric": cost, "context_length": length}
@@ -133,6 +165,14 @@ class Live:
             for length, systems, numbers in rows.values_list("context_length", "systems", "numbers")
         }
 
+    def partial(self, key: Key, *, hardware_id: int) -> dict[tuple[int, int], int]:
+        """(System, context length) -> how many tasks of the suite have a number there."""
+        rows = Column.objects.filter(**key.parts, hardware=hardware_id).order_by()
+        found: Counter[tuple[int, int]] = Counter()
+        for length, systems in rows.values_list("context_length", "systems"):
+            found.update((system, length) for system in unpack_systems(systems).tolist())
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Past:
@@ -144,8 +184,14 @@ class Past:
         counts: Counter[tuple[int, int]] = Counter()
         for rows in self._rows(key.where):
             counts.update(rows.values_list("hardware_id", "context_length"))
-        titles = dict(Hardware.objects.values_list("pk", "title")), dict(Hardware.objects.values_list("pk", "slug"))
-        found = [Place(hw, titles[1][hw], titles[0][hw], length, n) for (hw, length), n in counts.items()]
+        if key.is_whole:
+            for rows in self._rows(key.parts):
+                counts.update(dict.fromkeys(rows.values_list("hardware_id", "context_length"), 0))
+        sheets = {pk: rest for pk, *rest in Hardware.objects.values_list("pk", "slug", "title", *PRICE_FIELDS)}
+        found = [
+            Place(hardware, sheets[hardware][0], sheets[hardware][1], length, n, price_of(*sheets[hardware][2:]))
+            for (hardware, length), n in counts.items()
+        ]
         return sorted(found, key=lambda place: (place.title, place.length))
 
     def held(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int, length: int) -> Held:
@@ -176,6 +222,12 @@ class Past:
                 by_length[length].append(tuple(fields))
         return {length: Slice.from_rows(by_length[length]) for length in sorted(by_length)}
 
+    def partial(self, key: Key, *, hardware_id: int) -> dict[tuple[int, int], int]:
+        found: Counter[tuple[int, int]] = Counter()
+        for rows in self._rows({**key.parts, "hardware": hardware_id}):
+            found.update(rows.values_list("system_id", "context_length"))
+        return found
+
     def _rows(self, where: dict[str, Any]) -> tuple[Any, Any]:
         """Each key is in exactly one of the two: a Cell that is no younger, or the PastCell whose time it was."""
         return (
@@ -198,4 +250,5 @@ def _numbers(rows: Any, since: str) -> Iterator[Number]:
     fields: Iterable[Any] = rows.values_list(
         "system_id", "context_length", "value", "ci_low", "ci_high", "n", "unit", "trust", "last_run_id", since
     )
-    return (Number(*row) for row in fields)
+    for system, length, value, low, high, n, unit, trust, run, moment in fields:
+        yield Number(system, length, value, low, high, n, unit, trust, run_url(run), moment)

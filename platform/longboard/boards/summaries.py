@@ -13,17 +13,22 @@ from typing import Any
 
 import numpy as np
 from django.db import transaction
+from django.db.models import Count
 
 from longboard.boards import columns
+from longboard.boards.aggregates import effective_n, whole_suite_cells
 from longboard.boards.clusters import PER_DOCUMENT, clustered_wilson, document_of
 from longboard.boards.columns import Slice
 from longboard.boards.fronts import front, membership
+from longboard.boards.metrics import METRICS, STORED_COSTS, WHOLE_SUITE
 from longboard.boards.models import Cell, CellScores, Column, FrontEntry, PastCell
 from longboard.boards.paired import rank_ranges
 from longboard.fleet.models import Hardware
+from longboard.registry.models import Suite
+from longboard.registry.suites import suite_info
 from longboard.results.models import Measurement, Sample
 from longboard.submissions.models import Run
-from longboard_tasks.catalogue import COST_METRICS, COST_TASK, METRICS
+from longboard_tasks.catalogue import COST_TASK
 from longboard_tasks.intervals import wilson
 
 INLINE = 400  # Systems of a board: up to here the accepting transaction does all of it, about 10 ms a front
@@ -82,8 +87,32 @@ def update_summaries(*, run: Run, now: datetime) -> None:
     for cell in write_cells(cells, now=now):
         if cell.metric == "accuracy" and (by_seed := scores.get(cell.task)):
             _store_scores(cell, by_seed)
+    write_means(run.suite, run.system_id, run.pool.hardware_id, run.context_length, now=now)
     if not refresh(hardware=run.pool.hardware, context_length=run.context_length, now=now, most=INLINE):
         transaction.on_commit(_ask_for_the_rest, robust=True)
+
+
+def write_means(suite: Suite, system_id: int, hardware_id: int, context_length: int, *, now: datetime) -> int:
+    """The means over the whole suite at one place, if every task has its number there. Returns how many Cells were written."""
+    where = {"suite": suite, "system": system_id, "hardware": hardware_id, "context_length": context_length}
+    cells = list(Cell.objects.filter(**where, metric="accuracy").select_related("scores").order_by("task"))
+    made = whole_suite_cells(cells, suite_info(suite), now=now)
+    for (_, scores), cell in zip(made, write_cells([cell for cell, _ in made], now=now), strict=True):
+        if scores is not None:
+            CellScores.objects.update_or_create(cell=cell, defaults={"seeds": scores.seeds, "scores": scores.scores})
+    return len(made)
+
+
+def rebuild_means(*, now: datetime) -> int:
+    """The means of every place from its Cells. For a site whose Cells came from elsewhere, and for one from before there were
+    means. Returns how many Cells were written."""
+    suites = {suite.pk: suite for suite in Suite.objects.filter(kind="accuracy")}
+    fields = ("suite_id", "system_id", "hardware_id", "context_length")
+    places = Cell.objects.filter(suite__in=suites, metric="accuracy").order_by(*fields).values_list(*fields)
+    written = 0
+    for suite_id, *place in places.annotate(tasks=Count("pk")).filter(tasks__gt=1).values_list(*fields):
+        written += write_means(suites[suite_id], *place, now=now)
+    return written
 
 
 def _ask_for_the_rest() -> None:
@@ -186,7 +215,7 @@ def refresh(*, hardware: Hardware, context_length: int, now: datetime, most: int
     here = list(Column.objects.filter(**place, suite__is_current=True).order_by("pk"))
     gains = [c for c in here if METRICS[c.metric].unit == "share" and METRICS[c.metric].higher_is_better]
     small = [c for c in gains if most is None or c.size <= most]
-    costs = [c for c in here if c.task == COST_TASK and c.metric in COST_METRICS]
+    costs = [c for c in here if c.task == COST_TASK and c.metric in STORED_COSTS]
     for column in small:
         if column.ranked_at is None:
             _rank(column, now)
@@ -240,10 +269,17 @@ def _rank(column: Column, now: datetime) -> None:
     held = Slice.unpack(column.systems, column.numbers)
     numbers = held.numbers.copy()
     numbers["best"], numbers["worst"] = rank_ranges(
-        numbers["value"], numbers["n"].astype(np.int64), _score_matrix(column, held)
+        numbers["value"], sizes_of(numbers, column.task), _score_matrix(column, held)
     )
     column.numbers, column.ranked_at = numbers.tobytes(), now
     column.save(update_fields=["numbers", "ranked_at"])
+
+
+def sizes_of(numbers: columns.Numbers, task: str) -> np.ndarray:
+    """[N] the sample sizes that ranks go by."""
+    if task != WHOLE_SUITE:
+        return numbers["n"].astype(np.int64)
+    return effective_n(numbers["value"], numbers["low"], numbers["high"], np.maximum(numbers["n"], 1)).astype(np.int64)
 
 
 def _score_matrix(column: Column, held: Slice) -> np.ndarray | None:

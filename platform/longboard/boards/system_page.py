@@ -8,13 +8,14 @@ from typing import Any
 
 from django.urls import reverse
 
-from longboard.boards.board_rows import model_url, run_url
+from longboard.boards.board_rows import model_url
 from longboard.boards.exports import Table
 from longboard.boards.figures import Mark, mark_of
+from longboard.boards.metrics import METRICS
 from longboard.boards.models import Cell, PastCell
+from longboard.boards.reasons import run_url
 from longboard.quantities import Quantity, length_label, quantity
 from longboard.registry.models import System
-from longboard_tasks.catalogue import METRICS
 
 HISTORY = 200  # lines shown; the export has all
 

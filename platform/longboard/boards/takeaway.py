@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from longboard.boards.figures import FrontPoint
+from longboard.boards.metrics import OUTPUT_PRICE, PROMPT_PRICE
 from longboard.quantities import length_label
 from longboard_tasks.catalogue import MetricInfo
 
@@ -16,6 +17,10 @@ CHEAPEST = {
     "cache_bytes": ("keeps the smallest cache", "keeps a {}× smaller cache"),
     "decode_tokens_per_s": ("decodes fastest", "decodes {}× faster"),
     "prefill_tokens_per_s": ("reads its prompt fastest", "reads its prompt {}× faster"),
+    "decode_j_per_token": ("takes least energy per output token", "takes {}× less energy per output token"),
+    "prefill_j_per_token": ("takes least energy per prompt token", "takes {}× less energy per prompt token"),
+    OUTPUT_PRICE: ("has the cheapest output tokens", "gives output tokens {}× cheaper"),
+    PROMPT_PRICE: ("reads its prompt most cheaply", "reads its prompt {}× cheaper"),
 }
 COST_NOUN = {
     "ttft_ms": "time to first token",
@@ -24,6 +29,10 @@ COST_NOUN = {
     "cache_bytes": "cache",
     "decode_tokens_per_s": "decode rate",
     "prefill_tokens_per_s": "prefill rate",
+    "decode_j_per_token": "energy per output token",
+    "prefill_j_per_token": "energy per prompt token",
+    OUTPUT_PRICE: "a price of output tokens",
+    PROMPT_PRICE: "a price of prompt tokens",
 }
 
 

@@ -25,7 +25,8 @@ from django.views.decorators.http import require_safe
 
 from longboard.boards import dump, exports, queries, sharing
 from longboard.boards.board_view import BoardView
-from longboard.boards.compare import compare_page, crossover_page
+from longboard.boards.compare import compare_page
+from longboard.boards.crossover_page import crossover_page
 from longboard.boards.length_page import length_page
 from longboard.boards.system_page import SystemPage, system_page
 from longboard.errors import BadRequest

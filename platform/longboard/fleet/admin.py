@@ -24,7 +24,7 @@ class Editable(ReadMostly):
 
 @admin.register(Hardware)
 class HardwareAdmin(Editable):
-    list_display = ("slug", "title", "kind", "memory_bytes")
+    list_display = ("slug", "title", "kind", "memory_bytes", "usd_per_hour", "price_source", "price_day")
 
 
 @admin.register(Pool)

@@ -6,6 +6,7 @@ import uuid
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.core.validators import MinValueValidator, URLValidator
 from django.db import models
 
 
@@ -18,10 +19,34 @@ class Hardware(models.Model):
     memory_bytes = models.BigIntegerField()
     peak_flops = models.FloatField(null=True, blank=True, help_text="dense bf16 FLOP/s, vendor's figure")
     bandwidth_bytes_per_s = models.FloatField(null=True, blank=True)
+    usd_per_hour = models.FloatField(
+        "USD per hour",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0.0)],
+        help_text="what an hour of it costs; boards show cost in money from it, with its source. Empty: no such cost",
+    )
+    price_source = models.CharField(max_length=160, blank=True, help_text="who says so: a price list, a contract")
+    price_url = models.CharField(
+        max_length=300,
+        blank=True,
+        validators=[URLValidator(["https", "http"])],
+        help_text="where a reader can look it up",
+    )
+    price_day = models.DateField("price as of", null=True, blank=True)
+    updated_at = models.DateTimeField(auto_now=True)  # the newest one is the version of all prices
 
     class Meta:
         ordering = ["slug"]
         verbose_name_plural = "hardware"
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(usd_per_hour__isnull=True)
+                | (models.Q(usd_per_hour__gte=0) & ~models.Q(price_source="")),
+                name="a_price_has_a_source",
+                violation_error_message="A price needs its source: readers see both.",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.title

@@ -240,5 +240,12 @@ def _facts(hardware: Hardware) -> tuple[tuple[str, str], ...]:
             "Memory bandwidth",
             f"{bytes_text(hardware.bandwidth_bytes_per_s)}/s" if hardware.bandwidth_bytes_per_s else "",
         ),
+        (
+            "Price",
+            ""
+            if hardware.usd_per_hour is None
+            else f"{hardware.usd_per_hour:,.4g} USD an hour ({hardware.price_source}"
+            f"{f', {hardware.price_day:%Y-%m-%d}' if hardware.price_day else ''})",
+        ),
     )
     return tuple((name, value) for name, value in facts if value)

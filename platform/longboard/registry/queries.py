@@ -16,18 +16,10 @@ from longboard.boards.figures import LengthSeries, Mark, mark_of
 from longboard.boards.models import Cell
 from longboard.quantities import Quantity, count_text, length_label, percent_text, quantity
 from longboard.registry.models import Model, Suite, System
+from longboard.registry.suites import suite_info
 from longboard.results.models import Measurement
 from longboard_tasks.catalogue import METRICS, MetricInfo, SuiteInfo, TaskInfo
 from longboard_tasks.intervals import wilson
-
-
-def suite_info(suite: Suite) -> SuiteInfo:
-    """The suite as the catalogue had it when this version was current: read back from the row, so old ones stay true."""
-    stored = suite.definition
-    known = {name: stored[name] for name in SuiteInfo.__dataclass_fields__ if name in stored}
-    tasks = tuple(TaskInfo(**{**task, "metrics": tuple(task["metrics"])}) for task in stored["tasks"])
-    return SuiteInfo(**{**known, "tasks": tasks})
-
 
 # --- Models ----------------------------------------------------------------------------------------------------------
 

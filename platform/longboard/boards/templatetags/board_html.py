@@ -11,8 +11,9 @@ from typing import Any
 from django import template
 from django.utils.safestring import SafeString, mark_safe
 
-from longboard.boards.board_rows import Row, missing_html
+from longboard.boards.board_rows import Row
 from longboard.boards.figures import Mark
+from longboard.boards.reasons import missing_html
 
 register = template.Library()
 

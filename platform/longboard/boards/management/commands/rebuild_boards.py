@@ -1,4 +1,7 @@
-"""Makes everything that boards read again from the Cells: Columns, rank ranges, fronts. For repair, and after a restore."""
+"""Makes everything that boards read again from the Cells: means over whole suites, Columns, rank ranges, fronts.
+
+For repair, after a restore, and after an update that adds any of these.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,16 @@ from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from longboard.boards.columns import rebuild_all
-from longboard.boards.summaries import refresh_due
+from longboard.boards.summaries import rebuild_means, refresh_due
 
 
 class Command(BaseCommand):
     help = __doc__ or ""
 
     def handle(self, *args: Any, **options: Any) -> None:
+        start = time.monotonic()
+        means = rebuild_means(now=timezone.now())
+        self.stdout.write(f"{means} means over whole suites written in {time.monotonic() - start:.1f} s.")
         start = time.monotonic()
         packed = rebuild_all(now=timezone.now())
         self.stdout.write(f"{packed} columns packed in {time.monotonic() - start:.1f} s.")

@@ -1,0 +1,173 @@
+"""One number for a whole suite version: the mean of its tasks, raw and above chance, where every task was measured.
+
+A set of tasks that lacks one is no mean: it is shown as partial and never ranked, since the missing tasks may be the hard ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from longboard.boards.clusters import document_of
+from longboard.boards.metrics import MEAN, MEAN_ABOVE_CHANCE, WHOLE_SUITE
+from longboard.boards.models import Cell, CellScores
+from longboard.results.models import Trust
+from longboard_tasks.catalogue import SuiteInfo, TaskInfo
+from longboard_tasks.intervals import wilson
+
+DRAWS = 1_000
+UNSEEN = 0.2  # of a sample: in simulation the least with which bimodal tasks are covered
+FEW = 10  # samples lost, or won, in all: with fewer, resampling cannot see what did not happen
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One task's number. `scores` [n], or None where `share` and `n` are all we know; `documents` [n]: equal keys share one."""
+
+    share: float
+    n: int
+    chance: float = 0.0
+    scores: Floats | None = None
+    documents: Sequence[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    value: float
+    low: float
+    high: float
+
+
+def tasks_at(info: SuiteInfo, length: int) -> tuple[TaskInfo, ...]:
+    """The tasks that a complete set has at a context length: all that can be asked in so many tokens."""
+    return tuple(
+        t for t in info.tasks if t.name != WHOLE_SUITE and "accuracy" in t.metrics and t.least_context_length <= length
+    )
+
+
+def means_of(parts: Sequence[Part], *, seed: int = 0) -> tuple[Mean, Mean]:
+    """The unweighted mean over tasks, raw and above chance (0) to all right (1), each with its 95 % interval.
+
+    A bootstrap within each task: samples, or documents where samples share them, are drawn with replacement, one fewer than
+    there are, which makes the variance of the draws unbiased. A task that is all right or all wrong would not vary at all, so
+    yes-or-no scores are drawn from a share moved by UNSEEN of a sample towards the middle, and the draws are moved back. With
+    fewer than FEW samples lost or won over all tasks, Wilson's interval of the mean on all samples takes its place. Above
+    chance is cut at 0 after the mean is taken, not task by task.
+    """
+    shares, n = np.array([p.share for p in parts]), np.array([p.n for p in parts], float)
+    chance = np.array([p.chance for p in parts])[:, None]
+    if min(float((n * (1 - shares)).sum()), float((n * shares).sum())) < FEW:
+        # The size of one sample whose share would vary as the mean over equally hard tasks does.
+        size = max(1, round(len(parts) ** 2 / float((1 / n).sum())))
+        drawn = np.tile(wilson(float(shares.mean()), size), (len(parts), 1))
+        ends = (0.0, 1.0)
+    else:
+        rng = np.random.default_rng(seed)
+        drawn = np.stack([_redrawn(rng, part) for part in parts])
+        ends = (0.025, 0.975)
+    found = []
+    for base in (np.zeros_like(chance), chance):
+        value = float(_above(shares[:, None], base).mean())
+        found.append(_cut(value, *np.quantile(_above(drawn, base).mean(axis=0), ends)))
+    return found[0], found[1]
+
+
+def _above(share: Floats, chance: Floats) -> Floats:
+    return (share - chance) / (1 - chance)
+
+
+def _cut(*number: float) -> Mean:
+    value, low, high = (min(1.0, max(0.0, float(x))) for x in number)
+    return Mean(value, min(value, low), max(value, high))
+
+
+def _redrawn(rng: np.random.Generator, part: Part) -> Floats:
+    """[DRAWS] means of one task over resamples."""
+    scores, size = part.scores, part.n
+    sums = sizes = np.ones(0, np.float64)
+    if scores is not None and part.documents is not None:
+        _, group = np.unique(np.array(part.documents), axis=0, return_inverse=True)
+        group = group.reshape(-1)
+        sums, sizes = np.bincount(group, scores), np.bincount(group, np.ones(len(group)))
+        size = len(sums)
+    elif scores is not None:
+        sums, sizes = scores, np.ones(len(scores))
+    if scores is None or np.ptp(scores) == 0 or (part.documents is None and bool(np.isin(scores, (0, 1)).all())):
+        drawn, moved = max(1, size - 1), (part.share * size + UNSEEN) / (size + 2 * UNSEEN)
+        return part.share + rng.binomial(drawn, moved, DRAWS) / drawn - moved
+    chosen = rng.integers(0, size, (DRAWS, max(1, size - 1)))
+    return sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1)
+
+
+def effective_n(values: Floats, lows: Floats, highs: Floats, n: Floats) -> Floats:
+    """How many independent samples would give each mean's interval: what ranks compare means by.
+
+    A mean over tasks varies less than a share of as many samples (its tasks differ), and above chance it varies more.
+    """
+    inside = np.clip(values, 0.5 / n, 1 - 0.5 / n)
+    half = np.maximum((highs - lows) / 2, 1e-6)
+    return np.clip(np.round(inside * (1 - inside) * (1.96 / half) ** 2), 1, None)
+
+
+def whole_suite_cells(cells: Iterable[Cell], info: SuiteInfo, *, now: datetime) -> list[tuple[Cell, CellScores | None]]:
+    """The Cells of the means, unsaved, from the accuracy Cells of one System at one place (`scores` read with them).
+
+    Empty when a task is missing. The means are trusted as their least trusted part. Where all tasks answered the same number of
+    samples of each seed, the scores go along, task by task within a seed, so that Systems are compared sample by sample.
+    """
+    by_task = {cell.task: cell for cell in cells if cell.metric == "accuracy"}
+    tasks = tasks_at(info, next(iter(by_task.values())).context_length) if by_task else ()
+    if len(tasks) < 2 or any(task.name not in by_task for task in tasks):
+        return []
+    own = [by_task[task.name] for task in tasks]
+    means = means_of([_part(info.name, task, cell) for task, cell in zip(tasks, own, strict=True)])
+    last = max(own, key=lambda cell: (cell.updated_at, cell.pk or 0))
+    made = [
+        Cell(
+            suite_id=last.suite_id,
+            task=WHOLE_SUITE,
+            metric=metric,
+            context_length=last.context_length,
+            hardware_id=last.hardware_id,
+            system_id=last.system_id,
+            value=mean.value,
+            ci_low=mean.low,
+            ci_high=mean.high,
+            n=sum(cell.n for cell in own),
+            unit="share",
+            trust=min((cell.trust for cell in own), key=Trust.values.index),
+            runs=sum(cell.runs for cell in own),
+            last_run_id=last.last_run_id,
+            updated_at=now,
+        )
+        for metric, mean in zip((MEAN, MEAN_ABOVE_CHANCE), means, strict=True)
+    ]
+    return [(made[0], _joined(own)), (made[1], None)]
+
+
+def _part(suite: str, task: TaskInfo, cell: Cell) -> Part:
+    if not hasattr(cell, "scores"):
+        return Part(cell.value, cell.n, task.chance)
+    scores = np.frombuffer(bytes(cell.scores.scores), "<f4").astype(float)
+    if abs(scores.mean() - cell.value) > 1e-4:  # runs without kept samples were pooled in: the share is what we know
+        return Part(cell.value, cell.n, task.chance)
+    keys = [document_of(suite, task.name, seed, i) for seed, size in cell.scores.seeds for i in range(size)]
+    shared = len(set(keys)) < len(keys)
+    return Part(cell.value, cell.n, task.chance, scores, keys if shared else None)
+
+
+def _joined(cells: Sequence[Cell]) -> CellScores | None:
+    if not all(hasattr(cell, "scores") and cell.scores.seeds == cells[0].scores.seeds for cell in cells):
+        return None
+    rows, parts, start = [np.frombuffer(bytes(cell.scores.scores), "<f4") for cell in cells], [], 0
+    for _, size in cells[0].scores.seeds:
+        parts += [row[start : start + size] for row in rows]
+        start += size
+    seeds = [[seed, size * len(cells)] for seed, size in cells[0].scores.seeds]
+    return CellScores(seeds=seeds, scores=np.concatenate(parts).tobytes())

@@ -1,0 +1,63 @@
+"""How two Cells of one metric differ: paired where they share samples, as separate shares, or as a ratio."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from longboard.boards.aggregates import effective_n
+from longboard.boards.metrics import WHOLE_SUITE
+from longboard.boards.models import Cell
+from longboard.boards.paired import Difference, paired_difference, separate_difference
+from longboard.quantities import quantity
+
+LEAST_SHARED = 5  # samples: with fewer, two shares are compared as separate
+
+
+def difference_of(first: Cell, second: Cell) -> Difference:
+    """second - first: on the samples that both answered, or as separate shares where there are too few."""
+    a, b = _score_map(first), _score_map(second)
+    shared = sorted(a.keys() & b.keys())
+    if len(shared) >= LEAST_SHARED and 2 * len(shared) >= max(len(a), len(b)):
+        return paired_difference(np.array([a[k] for k in shared]), np.array([b[k] for k in shared]))
+    return separate_difference(*((cell.value, _size(cell)) for cell in (first, second)))
+
+
+def _size(cell: Cell) -> int:
+    """The independent samples that its share stands on."""
+    if cell.task != WHOLE_SUITE:
+        return cell.n
+    number = [np.array([float(x)]) for x in (cell.value, cell.ci_low, cell.ci_high, cell.n)]
+    return int(effective_n(*number)[0])
+
+
+def _score_map(cell: Cell) -> dict[tuple[int, int], float]:
+    """(seed, index) -> score of the samples behind a Cell."""
+    if not hasattr(cell, "scores"):
+        return {}
+    found: dict[tuple[int, int], float] = {}
+    scores, start = np.frombuffer(bytes(cell.scores.scores), "<f4"), 0
+    for seed, size in cell.scores.seeds:
+        found |= {(seed, i): float(scores[start + i]) for i in range(size)}
+        start += size
+    return found
+
+
+def signed(delta: Difference) -> str:
+    number = quantity(
+        abs(delta.value), 0, max(delta.high - delta.value, delta.value - delta.low, 0.01), n=delta.n, unit="share"
+    )
+    decimals = len(number.value.partition(".")[2])
+    sign = "+" if delta.value > 0 else "−" if delta.value < 0 else "±"
+    return f"{sign}{abs(delta.value):.{decimals}f} ({delta.low:.{decimals}f} to {delta.high:.{decimals}f})".replace(
+        "-", "−"
+    )
+
+
+def ratio_of(first: Cell, second: Cell) -> tuple[float, float, float]:
+    """second / first with an interval from both relative intervals, which are independent."""
+    if first.value <= 0 or second.value <= 0:
+        return 0.0, float("nan"), float("inf")
+    ratio = second.value / first.value
+    below = np.hypot((second.value - second.ci_low) / second.value, (first.ci_high - first.value) / first.value)
+    above = np.hypot((second.ci_high - second.value) / second.value, (first.value - first.ci_low) / first.value)
+    return float(ratio * np.exp(-below)), float(ratio), float(ratio * np.exp(above))

@@ -1,0 +1,49 @@
+"""What a board can rank by: the catalogue's metrics, and those that the site works out from them.
+
+Where the catalogue names a metric that stands here too, its entry counts. Money is never stored: see `prices`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from longboard_tasks import catalogue
+from longboard_tasks.catalogue import MetricInfo, SuiteInfo, TaskInfo
+
+WHOLE_SUITE = "all"  # the task that stands for every task of a suite version
+MEAN, MEAN_ABOVE_CHANCE = "mean_accuracy", "mean_above_chance"
+OUTPUT_PRICE, PROMPT_PRICE = "usd_per_million_output_tokens", "usd_per_million_prompt_tokens"
+
+_OURS = (
+    MetricInfo(MEAN, "Mean accuracy over all tasks", "share", True),
+    MetricInfo(MEAN_ABOVE_CHANCE, "Mean accuracy above chance", "share", True),
+    MetricInfo("decode_j_per_token", "Energy per output token", "J", False),
+    MetricInfo("prefill_j_per_token", "Energy per prompt token", "J", False),
+    MetricInfo(OUTPUT_PRICE, "USD per million output tokens", "1", False),
+    MetricInfo(PROMPT_PRICE, "USD per million prompt tokens", "1", False),
+)
+METRICS = {metric.name: metric for metric in _OURS} | catalogue.METRICS
+
+# A price and the stored metric that it follows: on one hardware both order Systems alike, so they share ranks and fronts.
+PRICED = {OUTPUT_PRICE: "tpot_ms", PROMPT_PRICE: "prefill_tokens_per_s"}
+# What is stored in Cells and Columns, then all that a board's other axis can be, in the order that pages offer it.
+STORED_COSTS = tuple(dict.fromkeys((*catalogue.COST_METRICS, "decode_j_per_token", "prefill_j_per_token")))
+COSTS = (*STORED_COSTS, *PRICED)
+
+
+def stored_cost(cost: str) -> str:
+    """The metric whose numbers and fronts a cost is read from: its own, but for money."""
+    return PRICED.get(cost, cost)
+
+
+def board_info(info: SuiteInfo) -> SuiteInfo:
+    """A suite as boards offer it: with the task that stands for all of its tasks, where there is more than one."""
+    if info.kind != "accuracy" or len(info.tasks) < 2:
+        return info
+    whole = TaskInfo(WHOLE_SUITE, f"All {len(info.tasks)} tasks, mean", (MEAN, MEAN_ABOVE_CHANCE))
+    return replace(info, tasks=(*info.tasks, whole))
+
+
+def default_metric(info: SuiteInfo, task: TaskInfo) -> str:
+    """What a task is ranked by unless the reader asks for something else."""
+    return info.headline_metric if info.headline_metric in task.metrics else task.metrics[0]

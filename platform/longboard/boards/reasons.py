@@ -1,0 +1,119 @@
+"""Why a System has no number at a place, in the reader's words. Such a reason never ranks above a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from html import escape
+from uuid import UUID
+
+import numpy as np
+from django.db.models import Q
+from django.urls import reverse
+
+from longboard.boards.systems import SystemFacts
+from longboard.quantities import length_label
+from longboard.submissions.models import Run
+from longboard.submissions.queries import FAILURE_WORDS
+
+RUNS = 5_000  # without a number, at most, that one board looks at
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    kind: str  # not-run, waiting, exceeds, unfit, failed, partial, unpriced
+    text: str
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A Run that has given no number."""
+
+    run_id: UUID
+    state: str
+    failure_class: str
+
+
+StoppedRuns = Mapping[tuple[int, int, int], Stopped]  # by (System, suite, context length)
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """What a board knows about the numbers that it lacks.
+
+    `partial`: (System, context length) -> tasks measured, of a whole suite's mean, and `complete`: context length -> tasks
+    that there are. `unpriced`: the cost is money and the hardware has no price. `unmeasured`: what to call a cost that an
+    accepted run did not bring.
+    """
+
+    gain_suite: int
+    cost_suite: int
+    stopped: StoppedRuns
+    partial: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    complete: Mapping[int, int] = field(default_factory=dict)
+    unpriced: bool = False
+    unmeasured: str = "not run"
+
+    def gain(self, facts: SystemFacts, length: int) -> Missing:
+        if done := self.partial.get((facts.pk, length)):
+            return Missing("partial", f"partial: {done} of {self.complete.get(length, done)} tasks")
+        if self.complete and not self.complete.get(length):
+            return Missing("not-run", "no task is this short")
+        return _missing(facts, self.stopped.get((facts.pk, self.gain_suite, length)), length, "not run")
+
+    def cost(self, facts: SystemFacts, length: int) -> Missing:
+        if self.unpriced:
+            return Missing("unpriced", "no price for this hardware")
+        return _missing(facts, self.stopped.get((facts.pk, self.cost_suite, length)), length, self.unmeasured)
+
+
+def _missing(facts: SystemFacts, run: Stopped | None, length: int, otherwise: str) -> Missing:
+    limit = facts.max_positions
+    if limit is not None and length > limit:
+        return Missing("exceeds", f"exceeds position limit ({length_label(limit)})")
+    if run is None or run.state == Run.State.CANCELLED:
+        return Missing("not-run", otherwise)
+    url = run_url(run.run_id)
+    if run.state in (Run.State.QUEUED, *Run.HELD):
+        return Missing("waiting", "waiting for its run", url)
+    if run.failure_class == "oom":
+        return Missing("unfit", "does not fit: out of memory", url)
+    if run.state == Run.State.REJECTED:
+        return Missing("failed", "failed: result rejected", url)
+    return Missing("failed", f"failed: {FAILURE_WORDS.get(run.failure_class, 'unknown reason')}", url)
+
+
+def missing_html(why: Missing) -> str:
+    words = f'<a href="{escape(why.url)}">{escape(why.text)}</a>' if why.url else escape(why.text)
+    return f'<span class="missing {why.kind}">{words}</span>'
+
+
+@cache
+def _run_pattern() -> str:
+    return reverse("run", args=[UUID(int=0)])
+
+
+def run_url(run_id: UUID) -> str:
+    """`reverse` takes 25 us, and a matrix has hundreds of cells."""
+    return _run_pattern().replace(str(UUID(int=0)), str(run_id))
+
+
+def stopped_runs(
+    hardware_id: int, suite_ids: Iterable[int], length: int, systems: np.ndarray | None
+) -> dict[tuple[int, int, int], Stopped]:
+    """(System, suite, context length) -> its latest Run without a result: at every length of a small board; of a large one
+    at this length, and at every length for the Systems of the page."""
+    runs = Run.objects.filter(suite__in=suite_ids).exclude(state=Run.State.ACCEPTED)
+    if hardware_id:
+        runs = runs.filter(pool__hardware=hardware_id)
+    if systems is not None:
+        runs = runs.filter(Q(context_length=length) | Q(system__in=[int(pk) for pk in systems]))
+    rows = runs.order_by("-queued_at", "-pk").values_list(
+        "system_id", "suite_id", "context_length", "pk", "state", "failure_class"
+    )[:RUNS]
+    latest: dict[tuple[int, int, int], Stopped] = {}
+    for system, suite, at, pk, state, why in rows:
+        latest.setdefault((system, suite, at), Stopped(pk, state, why))
+    return latest
