@@ -13,7 +13,7 @@ from longboard_tasks.engine.errors import OutOfMemory
 from longboard_tasks.engine.loading import LoadedModel
 from longboard_tasks.engine.machine import free_bytes
 from longboard_tasks.engine.memory_model import MemoryModel, measure_memory
-from longboard_tasks.engine.methods import Method
+from longboard_tasks.engine.methods import LooksAtModel, Method, is_question_aware
 from longboard_tasks.engine.reader import Reader, open_reader
 from longboard_tasks.engine.selftest import SelfTest, run_self_test
 from longboard_tasks.engine.trie import GRAIN, Ask, Schedule, build_trie, count_tokens
@@ -69,6 +69,8 @@ class Engine:
         left = list(range(len(asks)))
         while left:
             part = [asks[i] for i in left]
+            if is_question_aware(self.method):
+                part = [replace(ask, context=0) for ask in part]
             # A Method works on the cache of one prompt, so prompts get rows of their own.
             schedule = replace(self.schedule, pack_tail=0) if self.method else self.schedule
             root = build_trie(part, schedule, compress=bool(self.method and self.method.compresses))
@@ -159,6 +161,8 @@ def open_engine(
         wish=Wish(chunk, rows),
     )
     engine.plan_for(longest)
+    if isinstance(method, LooksAtModel):
+        method.attach(loaded.model)
     return engine
 
 

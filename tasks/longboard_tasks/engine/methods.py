@@ -1,7 +1,8 @@
 """The hook for Methods: what is done to a model's cache at inference (compression, quantised caches, windows).
 
-A Method sees the stream of one prompt at three moments and changes the cache in place:
+A Method sees a model, then the stream of one prompt at three moments, and changes the cache in place:
 
+    attach          once for a model, by `open_engine`: hooks on its modules, for what no cache says; `detach` takes them off
     prepare         once, before the first token: swap cache layers for other ones
     after_context   once, at the border between context and question, if `compresses`: this is where KV compression happens,
                     before the question is read, so that accuracy is measured on what was kept
@@ -14,7 +15,8 @@ each stage (`held_bytes_context`, `held_bytes_compressed`, `held_bytes_decoded` 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
 
 from longboard_tasks.contract import MethodRef
 from longboard_tasks.engine.errors import MethodError
@@ -33,6 +35,20 @@ class Method(Protocol):
     def after_step(self, stream: Stream) -> None: ...
 
 
+@runtime_checkable
+class LooksAtModel(Protocol):
+    """A Method that has to see the model itself."""
+
+    def attach(self, model: Any) -> None: ...
+
+    def detach(self) -> None: ...
+
+
+def is_question_aware(method: Method | None) -> bool:
+    """True: the Method compresses the question with the context, all of the prompt but its last token."""
+    return bool(getattr(method, "question_aware", False))
+
+
 def attention_layers(stream: Stream) -> Iterator[GrowingLayer]:
     """The full-attention layers, in order: `keys` and `values` are [B, HKV, T, D]; `replace` puts in what is kept."""
     layers: list[Any] = getattr(stream.cache, "layers", [])
@@ -40,11 +56,15 @@ def attention_layers(stream: Stream) -> Iterator[GrowingLayer]:
 
 
 def build_method(reference: MethodRef) -> Method | None:
-    """The Method that a System names; None for the full cache. Raises MethodError for one that this node does not have."""
+    """The Method that a System names; None for the full cache, and for any Method at budget 1.
+
+    Raises MethodError for one that this node does not have, and for settings that it does not.
+    """
     if reference.name == "none":
         if reference.budget != 1.0:
             raise MethodError(
                 f"budget={reference.budget} was asked for, but Method none keeps everything: use budget 1."
             )
         return None
-    raise MethodError(f'Method "{reference.name}" is not available on this node. Available: none.')
+    # Late: the methods stand in a suite, and the engine knows none.
+    return import_module("longboard_tasks.suites.kv.registry").build(reference)

@@ -23,6 +23,9 @@ class GrowingLayer(DynamicLayer):
     many tokens to make room for; past that the buffer grows by a quarter.
     """
 
+    keys: Any  # Tensor, once something was read
+    values: Any
+
     def __init__(self, reserve: int = 0) -> None:
         super().__init__()
         self.reserve = reserve
@@ -56,6 +59,22 @@ class GrowingLayer(DynamicLayer):
 
     def get_seq_length(self) -> int:
         return self.length
+
+    def save(self) -> Any:
+        """What `load` needs to come back here. A length: going on only writes behind it."""
+        return self.length
+
+    def load(self, saved: Any) -> None:
+        self.cut_to(saved)
+
+    def held_bytes(self) -> int:
+        """Bytes of what is held, not of the room for more."""
+        return _count(self.keys) + _count(self.values)
+
+    @classmethod
+    def join(cls, layers: Sequence[Any], reserve: int) -> Any:
+        """One layer with a row for each given one-row layer. All hold equally many tokens."""
+        return join_layers(layers, reserve)
 
     def crop(self, tokens_to_remove: int) -> None:
         self.cut_to(self.length - abs(tokens_to_remove))
@@ -123,7 +142,7 @@ def take_snapshot(stream: Stream) -> Snapshot:
     layers: list[Any] = []
     for layer in stream.cache.layers:
         if isinstance(layer, GrowingLayer):
-            layers.append(layer.length)
+            layers.append(layer.save())
         else:
             layers.append(_copy_state(layer, layer.__dict__))
     return Snapshot(stream.position, tuple(layers), is_list=False)
@@ -140,7 +159,7 @@ def restore(stream: Stream, snapshot: Snapshot) -> None:
         return
     for layer, kept in zip(stream.cache.layers, snapshot.layers, strict=True):
         if isinstance(layer, GrowingLayer):
-            layer.cut_to(kept)
+            layer.load(kept)
         else:
             layer.__dict__.update(_copy_state(layer, kept))
 
@@ -165,7 +184,7 @@ def join(streams: Sequence[Stream], *, reserve: int) -> Stream:
     for index, layer in enumerate(first.cache.layers):
         rows = [s.cache.layers[index] for s in streams]
         if isinstance(layer, GrowingLayer):
-            cache.layers.append(join_layers(rows, reserve))
+            cache.layers.append(type(layer).join(rows, reserve))
         else:
             twin = layer.__class__.__new__(layer.__class__)
             twin.__dict__.update(_zip([row.__dict__ for row in rows]))
@@ -194,9 +213,11 @@ def count_bytes(stream: Stream) -> dict[str, int]:
         held["state"] = sum(t.numel() * t.element_size() for t in stream.cache)
         return held
     for layer in stream.cache.layers:
+        if isinstance(layer, GrowingLayer):
+            held["kv"] += layer.held_bytes()
+            continue
         for name, value in layer.__dict__.items():
-            if name != "buffers":  # `keys` and `values` are views of them
-                held["kv" if name in ("keys", "values") else "state"] += _count(value)
+            held["kv" if name in ("keys", "values") else "state"] += _count(value)
     return held
 
 

@@ -1,0 +1,58 @@
+"""From a MethodRef to a Method. Names, budgets and families stand in `longboard_tasks.catalogue`; here is what runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from longboard_tasks.catalogue import METHODS
+from longboard_tasks.contract import MethodRef
+from longboard_tasks.engine.errors import MethodError
+from longboard_tasks.suites.kv.policies import POLICIES
+from longboard_tasks.suites.kv.prompt import PromptCompression
+from longboard_tasks.suites.kv.quantised import Quantised
+
+BITS = {"int8": 8, "int4": 4, "int2": 2}
+MAKERS: dict[str, Callable[..., Any]] = {
+    **POLICIES,
+    **{name: partial(Quantised, bits) for name, bits in BITS.items()},
+    "prompt_compression": PromptCompression,
+}
+
+
+def build(reference: MethodRef) -> Any:
+    """The Method of a reference with a budget under 1; None at 1, where nothing is done and every bit stays.
+
+    Raises MethodError for an unknown name or setting, a setting of the wrong kind, or a budget that the method does not have.
+    """
+    make = MAKERS.get(reference.name)
+    if make is None:
+        raise MethodError(
+            f'Method "{reference.name}" is not available on this node. Available: none, {", ".join(MAKERS)}.'
+        )
+    fixed = METHODS[reference.name].budgets
+    if fixed and reference.budget not in (*fixed, 1.0):
+        raise MethodError(
+            f"budget={reference.budget:g} was asked for, but {reference.name} has {' or '.join(f'{b:g}' for b in fixed)}."
+        )
+    known = {
+        name: p for name, p in inspect.signature(_class_of(make)).parameters.items() if name not in ("budget", "bits")
+    }
+    if _class_of(make) is POLICIES["pyramidkv"]:
+        known = {**inspect.signature(POLICIES["snapkv"]).parameters, **known}
+        known = {name: p for name, p in known.items() if name not in ("budget", "settings")}
+    for name, value in reference.settings.items():
+        if name not in known:
+            raise MethodError(f'{reference.name} has no setting "{name}". It has: {", ".join(known)}.')
+        default = known[name].default
+        if isinstance(default, bool) != isinstance(value, bool) or isinstance(default, str) != isinstance(value, str):
+            raise MethodError(f"{reference.name}: {name}={value!r} is no {type(default).__name__}.")
+    if reference.budget == 1.0:
+        return None
+    return make(**reference.settings) if reference.name in BITS else make(reference.budget, **reference.settings)
+
+
+def _class_of(make: Callable[..., Any]) -> Any:
+    return make.func if isinstance(make, partial) else make
