@@ -2,6 +2,8 @@
 
 Each repeat reads `context_length` random prose tokens into an empty cache (TTFT: from the start of the first pass to the first
 token on the host), then decodes at that length (TPOT over 16 steps, never by subtraction). One warm-up comes first. Batch 1.
+
+A Method compresses after the last token but one of the prompt, inside the TTFT; what it does at every step is inside the TPOT.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ class Repeat:
     cache_bytes: int
     peak_bytes: int
     tokens: int
+    compress_s: float = 0.0  # of the first token's time
 
 
 def measure(
@@ -42,10 +45,10 @@ def measure(
     rng = random.Random(f"efficiency/generate@1:{context_length}:{seed}")
     prose = prose_ids(engine.loaded.tokenizer)
     on_cuda = engine.loaded.device.type == "cuda"
-    _run(engine, _draw(prose, context_length if on_cuda else min(context_length, WARM_UP_CPU), rng))
+    run_once(engine, draw_prompt(prose, context_length if on_cuda else min(context_length, WARM_UP_CPU), rng))
     done = []
     for number in range(1, repeats + 1):
-        done.append(_run(engine, _draw(prose, context_length, rng)))
+        done.append(run_once(engine, draw_prompt(prose, context_length, rng)))
         if on_repeat:
             on_repeat(number)
     values: dict[str, tuple[str, list[float]]] = {
@@ -68,32 +71,44 @@ def measure(
     return rows
 
 
-def _draw(prose: list[int], count: int, rng: random.Random) -> torch.Tensor:
+def draw_prompt(prose: list[int], count: int, rng: random.Random) -> torch.Tensor:
     """`count` tokens of prose from a random place, [1, count]; the prose starts again where it ends."""
     start = rng.randrange(len(prose))
     return torch.tensor([[prose[(start + i) % len(prose)] for i in range(count)]])
 
 
-def _run(engine: Engine, ids: torch.Tensor) -> Repeat:
-    device, reader = engine.loaded.device, engine.reader.with_(chunk=engine.schedule.chunk)
+def run_once(engine: Engine, ids: torch.Tensor, *, steps: int = STEPS) -> Repeat:
+    """Read `ids` [1, T] into an empty cache, under the engine's Method, and decode `steps` tokens after the first."""
+    device, reader, method = engine.loaded.device, engine.reader.with_(chunk=engine.schedule.chunk), engine.method
     tokens = ids.shape[1]
     ids = ids.to(device)
     memory = PeakMemory(device)
     memory.start()
     synchronize(device)
     started = time.perf_counter()
-    stream = reader.open(tokens + STEPS + 1)
-    token = int(reader.read_last(stream, ids).argmax())  # waits for the device
+    stream = reader.open(tokens + steps + 1)
+    compress_s = 0.0
+    if method is not None:
+        method.prepare(stream)
+        reader.read_last(stream, ids[:, :-1])
+        synchronize(device)
+        compressing = time.perf_counter()
+        method.after_context(stream)
+        synchronize(device)
+        compress_s = time.perf_counter() - compressing
+    token = int(reader.read_last(stream, ids[:, -1:] if method else ids).argmax())  # waits for the device
     first = time.perf_counter()
     held = sum(count_bytes(stream).values())
     decode_started = time.perf_counter()
-    for _ in range(STEPS):
+    for _ in range(steps):
         if reader.mode == "off":  # nothing may be continued, so every token reads everything again
             ids = torch.cat([ids, torch.tensor([[token]], device=device)], dim=1)
             logits = reader.read(reader.open(), ids, 1)
         else:
             logits = reader.read(stream, torch.tensor([[token]], device=device), 1)
+            if method is not None:
+                method.after_step(stream)
         token = int(logits[0, -1].argmax())
     decoded = time.perf_counter()
     peak = memory.above_start() + engine.loaded.weights_bytes
-    return Repeat(first - started, decoded - decode_started, held, peak, tokens)
+    return Repeat(first - started, decoded - decode_started, held, peak, tokens, compress_s)

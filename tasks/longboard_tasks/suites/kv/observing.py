@@ -16,7 +16,7 @@ from torch import Tensor
 from longboard_tasks.engine.errors import MethodError
 from longboard_tasks.suites.kv.slots import SlotLayer
 
-BLOCK = {"cpu": 2**22, "cuda": 2**27}  # elements of a block of attention scores
+BLOCK = {"cpu": 2**22, "cuda": 2**28}  # elements of a block of attention scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +191,13 @@ def attend_window(queries: Tensor, keys: Tensor, *, scale: float) -> Tensor:
     """
     rows, heads, window, size = queries.shape
     grouped = queries.reshape(rows, keys.shape[1], -1, size)  # [B, HKV, group * W, D]
-    scores = (grouped @ keys.transpose(2, 3)).float().mul_(scale)
+    # Scaled before it is rounded to the model's dtype, as in a fused kernel; one pass over memory less.
+    flat = grouped.flatten(0, 1)
+    scores = torch.baddbmm(flat.new_zeros(()), flat, keys.transpose(2, 3).flatten(0, 1), beta=0, alpha=scale)
     scores = scores.view(rows, heads, window, -1)
     later = torch.ones(window, window, dtype=torch.bool, device=scores.device).triu(1)
     scores[..., -window:].masked_fill_(later, float("-inf"))
-    return scores.softmax(dim=-1)
+    return scores.softmax(dim=-1, dtype=torch.float32)
 
 
 def column_sums(queries: Tensor, keys: Tensor, *, scale: float, block: int = 0) -> Tensor:
