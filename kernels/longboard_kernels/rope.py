@@ -44,7 +44,7 @@ def rope_and_store(
         return
     batch, tokens, heads, _ = q.shape
     kv_heads = k.shape[2]
-    at = start if isinstance(start, Tensor) else torch.tensor([start], dtype=torch.int64, device=q.device)
+    at = start if isinstance(start, Tensor) else torch.full((1,), start, dtype=torch.int64, device=q.device)
     config = tuned.choose("rope")
     rows = config["rows"] if tokens > 1 else 1
     block = triton.next_power_of_2(size)

@@ -1,0 +1,122 @@
+"""K7: log-probabilities of given tokens from hidden states; the logits exist a tile at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from longboard_kernels import tuned
+from longboard_kernels.cost import Cost
+from longboard_kernels.device import runs_triton
+from longboard_kernels.errors import require
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """Of each position: logprobs [T] fp32 in nats, of its target; best [T] int64, the token with the highest logit (the first
+    of equals); best_logprobs [T] fp32, of that token."""
+
+    logprobs: Tensor
+    best: Tensor
+    best_logprobs: Tensor
+
+
+def token_logprobs(hidden: Tensor, head: Tensor, targets: Tensor, *, bias: Tensor | None = None) -> TokenScores:
+    """log_softmax(hidden head^T + bias) at `targets`.
+
+    hidden   [T, E]  fp32, fp16 or bf16
+    head     [V, E]  dtype of hidden
+    targets  [T]     int64, 0 to V - 1
+    bias     [V]     or None
+
+    A tile of tokens x vocabulary is multiplied by the library (fp32 out), stays in the L2 cache, and is folded into a running
+    maximum, sum, target and argmax by our kernel. Nothing of size T x V exists.
+    Source: the online softmax of Milakov and Gimelshein 2018 (arXiv:1805.02867); over a vocabulary: Wijmans et al. 2024 (Cut
+    Cross-Entropy, arXiv:2411.09009). Held to `token_logprobs_ref`: 1e-3 absolute, the argmax equal but for ties.
+    Cost: 2 T E V FLOPs; compute-bound. Memory: one tile, 64 MiB at most.
+    Raises KernelInputError for shapes or dtypes that do not belong together.
+    """
+    require(hidden.dtype == head.dtype, f"hidden is {hidden.dtype} and head {head.dtype}; token_logprobs needs one dtype.")
+    require(hidden.shape[1] == head.shape[1], f"hidden has {hidden.shape[1]} channels, head {head.shape[1]}.")
+    require(targets.shape == hidden.shape[:1], f"targets has shape {tuple(targets.shape)} for {hidden.shape[0]} positions.")
+    if not runs_triton(hidden):
+        return token_logprobs_ref(hidden, head, targets, bias=bias)
+    config = tuned.choose("token_logprobs", "bf16" if hidden.dtype == torch.bfloat16 else "")
+    rows, columns = min(config["rows"], hidden.shape[0]), min(config["columns"], head.shape[0])
+    count, device = hidden.shape[0], hidden.device
+    stats = torch.empty(3, count, dtype=torch.float32, device=device)  # running maximum, sum, target's logit
+    best = torch.empty(count, dtype=torch.int64, device=device)
+    tile = torch.empty(rows * columns, dtype=torch.float32, device=device)
+    for first in range(0, count, rows):
+        part = hidden[first : first + rows]
+        for left in range(0, head.shape[0], columns):
+            words = head[left : left + columns]
+            logits = tile[: part.shape[0] * words.shape[0]].view(part.shape[0], words.shape[0])
+            if device.type == "cuda" and part.dtype != torch.float32:
+                torch.mm(part, words.T, out_dtype=torch.float32, out=logits)
+            else:
+                torch.mm(part.float(), words.T.float(), out=logits)
+            _fold[(part.shape[0],)](
+                logits, targets, bias if bias is not None else logits, stats, best, first, left, count, words.shape[0],
+                IS_FIRST=left == 0, HAS_BIAS=bias is not None, BLOCK=config["block"], num_warps=config["num_warps"],
+            )  # fmt: skip
+    spread = stats[1].log()
+    return TokenScores(stats[2] - stats[0] - spread, best, -spread)
+
+
+def token_logprobs_ref(hidden: Tensor, head: Tensor, targets: Tensor, *, bias: Tensor | None = None) -> TokenScores:
+    """The definition: same contract, plain PyTorch, any device; 512 positions at a time."""
+    parts = []
+    for part, wanted in zip(hidden.split(512), targets.split(512), strict=True):
+        logits = part.float() @ head.float().T + (bias.float() if bias is not None else 0.0)
+        logs = logits.log_softmax(-1)
+        best = logits.argmax(-1)
+        parts.append((logs.gather(-1, wanted[:, None])[:, 0], best, logs.gather(-1, best[:, None])[:, 0]))
+    return TokenScores(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def token_logprobs_cost(*, tokens: int, hidden: int, vocabulary: int, itemsize: int = 2) -> Cost:
+    return Cost(nbytes=float((tokens + vocabulary) * hidden * itemsize), flops=2.0 * tokens * hidden * vocabulary)
+
+
+@triton.jit
+def _fold(
+    LOGITS, TARGETS, BIAS, STATS, BEST, FIRST, LEFT, COUNT, COLUMNS,
+    IS_FIRST: tl.constexpr, HAS_BIAS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Fold one row of a tile into its running numbers."""
+    row = tl.program_id(0)
+    at = FIRST + row
+    v = tl.arange(0, BLOCK)
+    line = LOGITS + row.to(tl.int64) * COLUMNS
+    target = tl.load(TARGETS + at) - LEFT
+    top = tl.full((), float("-inf"), tl.float32)
+    total = tl.full((), 0.0, tl.float32)
+    found = tl.full((), float("-inf"), tl.float32)
+    best = tl.full((), 0, tl.int64)
+    if not IS_FIRST:
+        top = tl.load(STATS + at)
+        total = tl.load(STATS + COUNT + at)
+        found = tl.load(STATS + 2 * COUNT + at)
+        best = tl.load(BEST + at)
+    for v0 in tl.range(0, COLUMNS, BLOCK):
+        ok = v0 + v < COLUMNS
+        x = tl.load(line + v0 + v, mask=ok, other=float("-inf"))
+        if HAS_BIAS:
+            x += tl.load(BIAS + LEFT + v0 + v, mask=ok, other=0.0).to(tl.float32)
+        here = tl.max(x, 0)
+        if here > top:
+            # The smallest index of the largest: of equal logits the first is the argmax, as in torch.
+            best = (tl.min(tl.where(x == here, v, BLOCK), 0) + v0 + LEFT).to(tl.int64)
+        new = tl.maximum(top, here)
+        total = total * tl.exp(top - new) + tl.sum(tl.exp(x - new), 0)
+        top = new
+        found = tl.maximum(found, tl.max(tl.where(v0 + v == target, x, float("-inf")), 0))
+    tl.store(STATS + at, top)
+    tl.store(STATS + COUNT + at, total)
+    tl.store(STATS + 2 * COUNT + at, found)
+    tl.store(BEST + at, best)
