@@ -46,6 +46,7 @@ INSTALLED_APPS = [
     "longboard.submissions",
     "longboard.results",
     "longboard.boards",
+    "longboard.reports",
     "longboard.webhooks",
     "longboard.literature",
     "longboard.api",

@@ -10,6 +10,7 @@ urlpatterns = [
     path("", include("longboard.registry.urls")),
     path("", include("longboard.fleet.urls")),
     path("", include("longboard.submissions.urls")),
+    path("", include("longboard.reports.urls")),
     path("", include("longboard.literature.urls")),
     path("accounts/webhooks/", include("longboard.webhooks.urls")),
     path("accounts/", include("longboard.accounts.urls")),

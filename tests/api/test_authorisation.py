@@ -41,6 +41,7 @@ from tests.signing import REPORT, make_key
 from longboard.accounts.services import make_token
 from longboard.api.api import api
 from longboard.fleet.credentials import make_token as make_node_token
+from longboard.reports.models import Report
 from longboard.submissions.models import Run
 from longboard.webhooks.services import make_webhook
 
@@ -82,6 +83,13 @@ class World:
         self.accepted = make_accepted_run(author=owner, system=submission.system, pool=pool)
         make_measurement(self.accepted)
         make_sample(self.accepted)
+        self.report = Report.objects.create(
+            author=owner,
+            system=submission.system,
+            hardware_text="Ours",
+            source_url="https://example.org/",
+            created_at=self.now,
+        )
         token, _ = make_token(user=owner, name="theirs", scope="submit", days=1, now=self.now)
         self.values: dict[str, Any] = {
             "run_id": self.running.pk,
@@ -91,6 +99,7 @@ class World:
             "token_id": token.pk,
             "claim_id": "none",
             "paper_id": "none",
+            "report_id": self.report.pk,
             "webhook_id": make_webhook(user=owner, url="https://hooks.example.org/x", now=self.now).pk,
             "suite": "niah",
             "system": submission.system.slug,
@@ -159,6 +168,15 @@ def bodies(world: World) -> dict[str, Any]:
         "/api/v1/models": {"repository": "owner/name", "revision": "a" * 40},
         "/api/v1/submissions": {
             "model": "model-a", "suites": ["niah"], "context_lengths": [1024], "pools": ["local-cpu"], "samples": 5,
+        },
+        "/api/v1/reports": {
+            "model": "model-a", "hardware": "Ours", "source": "https://example.org/paper",
+            "numbers": [
+                {
+                    "suite": "niah", "task": "single", "metric": "accuracy", "context_length": 1024, "value": 0.5, "n": 10,
+                    "ci_low": 0.2, "ci_high": 0.8,
+                }
+            ],
         },
         "/api/v1/runs/cancel": {"runs": [str(world.queued.pk)]},
         "/api/v1/nodes/<node_id>/state": {"state": "paused"},
@@ -291,7 +309,10 @@ def test_reading_writes_nothing():
 def test_a_person_cannot_touch_what_is_anothers():
     """What has an id of something of the owner's in its path is written by its owner and by staff alone."""
     for route, method, by_role in cells():
-        if any(f"<{name}>" in route for name in ("run_id", "submission_id", "node_id", "token_id", "webhook_id")):
+        if any(
+            f"<{name}>" in route
+            for name in ("run_id", "submission_id", "node_id", "token_id", "webhook_id", "report_id")
+        ):
             assert not by_role["other"].endswith("w"), (route, method, by_role)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -142,6 +142,34 @@ class Board(Answer):
     rows: tuple[BoardRow, ...]
 
 
+class ReportedNumber(Answer):
+    suite: str
+    task: str
+    metric: str
+    context_length: int
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+    unit: str
+
+
+class Report(Answer):
+    """Self-reported results of one System; `withdrawn_at` None: they stand."""
+
+    id: int
+    author: str
+    system: str
+    trust: str
+    hardware: str
+    hardware_slug: str
+    source: str
+    created_at: datetime
+    withdrawn_at: datetime | None
+    numbers: tuple[ReportedNumber, ...]
+    url: str
+
+
 Kind = TypeVar("Kind", bound=Answer)
 
 
@@ -217,11 +245,61 @@ class Longboard:
                 return
             cursor = page["next"]
 
+    def report(
+        self,
+        *,
+        model: str,
+        hardware: str,
+        source: str,
+        numbers: Sequence[Mapping[str, Any]],
+        idempotency_key: str = "",
+        **more: Any,
+    ) -> Report:
+        """Posts self-reported results of a System of yours; a token of the scope `report` is enough.
+
+        Each number has suite, task, metric, context_length, value, n, and either ci_low and ci_high or the samples' scores.
+        `more` are further fields of the request: method, budget, dtype, note. Raises ApiError.
+        """
+        body = {
+            "model": model,
+            "hardware": hardware,
+            "source": source,
+            "numbers": [dict(number) for number in numbers],
+            "idempotency_key": idempotency_key or uuid.uuid4().hex,
+            **more,
+        }
+        return Report.model_validate(self._call("POST", "/reports", body=body))
+
+    def withdraw_report(self, report: int, *, because: str = "") -> Report:
+        """Takes a report's numbers off the boards; a second call changes nothing."""
+        return Report.model_validate(self._call("POST", f"/reports/{report}/withdraw", body={"because": because}))
+
+    def reports(self, **filters: str) -> Iterator[Report]:
+        """Every report that fits, withdrawn ones too, oldest first: filters are system and author."""
+        cursor = ""
+        while True:
+            page = self._call("GET", "/reports", query={**filters, "cursor": cursor})
+            yield from (Report.model_validate(item) for item in page["items"])
+            if not page["next"]:
+                return
+            cursor = page["next"]
+
     def board(
-        self, suite: str, *, context_length: int, hardware: str, task: str = "", cost_metric: str = "ttft_ms"
+        self,
+        suite: str,
+        *,
+        context_length: int,
+        hardware: str,
+        task: str = "",
+        cost_metric: str = "ttft_ms",
+        trust: str = "",
     ) -> Board:
-        """The front of one suite at one length on one hardware."""
+        """The front of one suite at one length on one hardware. `task="all"`: the mean over the suite.
+
+        `trust="self-reported"`: with numbers that nobody but their author has measured; each row says what it is.
+        """
         query = {"context_length": context_length, "hardware": hardware, "task": task, "cost_metric": cost_metric}
+        query["trust"] = trust
         return Board.model_validate(self._call("GET", f"/boards/{suite}", query=query))
 
     def _call(self, method: str, path: str, *, query: dict[str, Any] | None = None, body: Any = None) -> Any:

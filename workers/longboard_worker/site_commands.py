@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from longboard_worker.api import ApiError, Longboard
 
@@ -33,6 +35,20 @@ def add_site_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
         numbers.add_argument(f"--{name}", default="")
     numbers.add_argument("--length", type=int, default=0)
     numbers.set_defaults(run=_told(numbers_command))
+
+    report = kinds.add_parser("report", help="post results of your own, self-reported; needs LONGBOARD_TOKEN")
+    report.add_argument("numbers", type=Path, help="CSV file: suite,task,metric,context_length,value,ci_low,ci_high,n")
+    for name, about in (("model", "yours"), ("hardware", "as it is called"), ("source", "web address of the results")):
+        report.add_argument(f"--{name}", required=True, help=about)
+    for name, usual in (("method", "none"), ("dtype", "bfloat16"), ("note", "")):
+        report.add_argument(f"--{name}", default=usual)
+    report.add_argument("--budget", type=float, default=1.0)
+    report.set_defaults(run=_told(report_command))
+
+    withdraw = kinds.add_parser("withdraw", help="take a report of yours off the boards")
+    withdraw.add_argument("report", type=int)
+    withdraw.add_argument("--because", default="")
+    withdraw.set_defaults(run=_told(withdraw_command))
 
 
 def _client(args: argparse.Namespace) -> Longboard:
@@ -84,4 +100,48 @@ def numbers_command(args: argparse.Namespace) -> int:
         print(
             "\t".join([n.system, n.suite, n.task, n.metric, str(n.context_length), f"{n.value:g}", low, high, str(n.n)])
         )
+    return 0
+
+
+def report_command(args: argparse.Namespace) -> int:
+    try:
+        numbers = read_numbers(args.numbers)
+    except (OSError, ValueError) as error:
+        print(f"{args.numbers}: {error}", file=sys.stderr)
+        return 1
+    report = _client(args).report(
+        model=args.model,
+        hardware=args.hardware,
+        source=args.source,
+        numbers=numbers,
+        method=args.method,
+        budget=args.budget,
+        dtype=args.dtype,
+        note=args.note,
+    )
+    print(f"{report.url}\t{len(report.numbers)} numbers, {report.trust}")
+    return 0
+
+
+def read_numbers(path: Path) -> list[dict[str, str | int | float]]:
+    """The rows of a CSV file with a header. Raises ValueError with the line at fault."""
+    kinds: dict[str, Callable[[str], int | float]] = {
+        "context_length": int, "n": int, "value": float, "ci_low": float, "ci_high": float,
+    }  # fmt: skip
+    found = []
+    with path.open(newline="") as file:
+        rows = csv.DictReader(file, skipinitialspace=True)
+        if set(rows.fieldnames or ()) != {"suite", "task", "metric", *kinds}:
+            raise ValueError(f"the first line must name suite,task,metric,{','.join(kinds)}, not {rows.fieldnames}.")
+        for row in rows:
+            try:
+                found.append({name: kinds.get(name, str)(value.strip()) for name, value in row.items()})
+            except (ValueError, AttributeError) as error:
+                raise ValueError(f"line {rows.line_num}: {error}") from error
+    return found
+
+
+def withdraw_command(args: argparse.Namespace) -> int:
+    report = _client(args).withdraw_report(args.report, because=args.because)
+    print(f"{report.url}\twithdrawn")
     return 0

@@ -27,6 +27,7 @@ class ApiToken(models.Model):
 
     class Scope(models.TextChoices):
         READ = "read", "read"
+        REPORT = "report", "read and report own results"
         SUBMIT = "submit", "read and submit"
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_tokens")

@@ -19,6 +19,8 @@ from longboard.accounts.models import ApiToken, User
 from longboard.errors import LongboardError
 from longboard.form_errors import show_on
 from longboard.quantities import duration_text
+from longboard.reports.models import Report
+from longboard.reports.queries import report_lines
 from longboard.submissions.queries import submissions_of
 from longboard.submissions.quota import quota_of
 
@@ -43,6 +45,7 @@ def profile(request: HttpRequest) -> HttpResponse:
     quota = quota_of(user, now)
     context = {
         "submissions": submissions_of(user, now),
+        "reports": report_lines(Report.objects.filter(author=user)),
         "quota_allowed": "no limit" if quota.allowed is None else duration_text(quota.allowed),
         "quota_used": duration_text(quota.used),
         "quota_held": duration_text(quota.held),

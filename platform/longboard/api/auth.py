@@ -29,15 +29,19 @@ class NodeRequest(HttpRequest):
 
 
 class PersonToken(HttpBearer):
-    """`Authorization: Bearer lb_...`; the scope of the token bounds what it may do."""
+    """`Authorization: Bearer lb_...`; the scope of the token bounds what it may do. `scopes` may write here."""
+
+    def __init__(self, *scopes: str) -> None:
+        super().__init__()
+        self.scopes = scopes
 
     def authenticate(self, request: HttpRequest, token: str) -> User:
         if not token.startswith(PREFIX):
             raise Unauthorised(f"This route is for people: send an API token, which starts with {PREFIX}.")
         user, row = user_of_token(secret=token, now=timezone.now())
-        if request.method not in ("GET", "HEAD") and row.scope != ApiToken.Scope.SUBMIT:
+        if request.method not in ("GET", "HEAD") and row.scope not in self.scopes:
             raise NotAllowed(
-                f'The API token "{row.name}" may only read. Make one with the scope "{ApiToken.Scope.SUBMIT}".'
+                f'The API token "{row.name}" has the scope "{row.scope}". Make one with the scope "{self.scopes[0]}".'
             )
         return user
 
@@ -58,5 +62,6 @@ class PersonSession(SessionAuth):
         return request.user if request.user.is_authenticated else None
 
 
-PERSON = [PersonToken(), PersonSession()]
+PERSON = [PersonToken(ApiToken.Scope.SUBMIT), PersonSession()]
+REPORTER = [PersonToken(ApiToken.Scope.REPORT, ApiToken.Scope.SUBMIT), PersonSession()]
 NODE = NodeToken()

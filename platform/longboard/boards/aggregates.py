@@ -90,7 +90,8 @@ def _cut(*number: float) -> Mean:
 def _redrawn(rng: np.random.Generator, part: Part) -> Floats:
     """[DRAWS] means of one task over resamples."""
     scores, size = part.scores, part.n
-    sums = sizes = np.ones(0, np.float64)
+    sums: Any = np.ones(0)
+    sizes: Any = sums
     if scores is not None and part.documents is not None:
         _, group = np.unique(np.array(part.documents), axis=0, return_inverse=True)
         group = group.reshape(-1)

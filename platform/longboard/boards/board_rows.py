@@ -50,6 +50,17 @@ class Row:
     normalised: float | None  # the gain from chance (0) to all right (1); None where chance is 0: it is the gain itself
 
     @property
+    def is_claimed(self) -> bool:
+        """Whether one of its numbers is only reported by its author."""
+        return Trust.SELF_REPORTED in (self.trust, self.cost_trust)
+
+    @property
+    def trust_text(self) -> str:
+        if self.is_claimed and self.trust and self.cost_trust and self.trust != self.cost_trust:
+            return f"{self.trust}, cost {self.cost_trust}"
+        return self.trust or self.cost_trust
+
+    @property
     def probability_text(self) -> str:
         return "" if self.probability is None else f"{self.probability:.2f}"
 

@@ -111,7 +111,7 @@ BOARD_COLUMNS = {
     "context_length": "whole", "hardware": "text", "value": "number", "ci_low": "number", "ci_high": "number", "n": "whole",
     "normalised": "number", "trust": "text", "rank_best": "whole", "rank_worst": "whole", "missing": "text",
     "cost_metric": "text", "cost_value": "number", "cost_ci_low": "number", "cost_ci_high": "number", "cost_n": "whole",
-    "cost_missing": "text", "on_front": "whole", "front_probability": "number",
+    "cost_trust": "text", "cost_missing": "text", "on_front": "whole", "front_probability": "number",
 }  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def _fields(board: Board, row: Row) -> tuple[Any, ...]:
         *measured,
         row.gain_missing.text if row.gain_missing else None,
         board.cost.name,
-        *((cost.number, cost.low, cost.high, cost.n) if cost else [None] * 4),
+        *((cost.number, cost.low, cost.high, cost.n, row.cost_trust) if cost else [None] * 5),
         row.cost_missing.text if row.cost_missing else None,
         None if row.probability is None else int(row.on_front),
         row.probability,

@@ -20,8 +20,9 @@ from longboard.boards.lengths import effective_length, length_area
 from longboard.boards.metrics import METRICS, default_metric
 from longboard.boards.queries import Choice, Found, choose_hardware, controls
 from longboard.boards.reasons import Reasons, missing_html, stopped_runs
+from longboard.boards.reported import source_for
 from longboard.boards.selection import checked, facets_of, masks_of
-from longboard.boards.sources import Key, Number, source_for
+from longboard.boards.sources import Key, Number
 from longboard.boards.systems import Catalogue, catalogue, short_names
 from longboard.quantities import Quantity, length_label, quantity
 from longboard_tasks.catalogue import MetricInfo

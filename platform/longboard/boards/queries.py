@@ -25,14 +25,16 @@ from longboard.boards.metrics import COSTS, METRICS, board_info, default_metric,
 from longboard.boards.models import Cell, Column
 from longboard.boards.prices import Price, priced
 from longboard.boards.reasons import Reasons, StoppedRuns, stopped_runs
+from longboard.boards.reported import source_for
 from longboard.boards.selection import Selection, checked, part, select
-from longboard.boards.sources import Key, Place, source_for
+from longboard.boards.sources import Key, Place
 from longboard.boards.systems import SIZES, Catalogue, catalogue, short_names, version_of, version_subqueries
 from longboard.boards.takeaway import takeaway
 from longboard.fleet.models import Hardware
 from longboard.quantities import Quantity, length_label, quantity
 from longboard.registry.models import Suite
 from longboard.registry.suites import suite_info
+from longboard.reports.models import Report
 from longboard.results.models import Trust
 from longboard.submissions.models import Run
 from longboard_tasks.catalogue import MetricInfo, SuiteInfo, TaskInfo
@@ -84,7 +86,7 @@ def find_board(name: str) -> Found | None:
         ),
         systems_version=version_of(wanted),
         version="/".join(f"{s.last_column}/{s.last_queued}/{s.last_ended}" for s in (wanted, efficiency or wanted))
-        + f"/{wanted.last_price}/{version_of(wanted)}",
+        + f"/{wanted.last_price}/{wanted.last_report}/{wanted.last_withdrawn}/{version_of(wanted)}",
     )
 
 
@@ -103,6 +105,10 @@ def _suites() -> Any:
         ),
         last_queued=Subquery(runs.order_by("-queued_at").values("queued_at")[:1]),
         last_ended=Subquery(runs.filter(finished_at__isnull=False).order_by("-finished_at").values("finished_at")[:1]),
+        last_report=Subquery(Report.objects.order_by("-created_at").values("created_at")[:1]),
+        last_withdrawn=Subquery(
+            Report.objects.filter(withdrawn_at__isnull=False).order_by("-withdrawn_at").values("withdrawn_at")[:1]
+        ),
         last_price=Subquery(Hardware.objects.order_by("-updated_at").values("updated_at")[:1]),
         **version_subqueries(),
     )
@@ -297,7 +303,8 @@ def _tied(shown: Selection, points: Sequence[FrontPoint]) -> int:
 def _point(row: Row) -> FrontPoint:
     if row.gain is None or row.cost is None:
         raise ValueError(f"System {row.system_id} lacks a number: it is no point of a chart.")
-    return FrontPoint(row.system_id, row.short, row.url, row.gain, row.cost, row.on_front, row.probability or 0.0)
+    label = f"{row.short}, {Trust.SELF_REPORTED}" if row.is_claimed else row.short
+    return FrontPoint(row.system_id, label, row.url, row.gain, row.cost, row.on_front, row.probability or 0.0)
 
 
 def _summary(shown: Selection) -> str:

@@ -103,11 +103,6 @@ class Source(Protocol):
     def partial(self, key: Key, *, hardware_id: int) -> dict[tuple[int, int], int]: ...
 
 
-def source_for(trust: str, moment: datetime | None) -> Source:
-    """Where the numbers of a view come from."""
-    return Past(moment) if moment else Live()
-
-
 class Live:
     """Today: one statement a method."""
 

@@ -16,6 +16,8 @@ from longboard.boards.models import Cell, PastCell
 from longboard.boards.reasons import run_url
 from longboard.quantities import Quantity, length_label, quantity
 from longboard.registry.models import System
+from longboard.reports.models import Report
+from longboard.reports.queries import ReportLine, report_lines
 
 HISTORY = 200  # lines shown; the export has all
 
@@ -45,13 +47,14 @@ class SystemPage:
     current: tuple[Entry, ...]
     history: tuple[Entry, ...]
     past: int
+    reports: tuple[ReportLine, ...]  # what its own people say of it
     board_url: str
     exports: dict[str, str]
     table: Table
 
 
 def system_page(slug: str) -> SystemPage | None:
-    """Three statements."""
+    """Four statements."""
     system = System.objects.filter(slug=slug).select_related("model", "method").first()
     if system is None:
         return None
@@ -76,6 +79,7 @@ def system_page(slug: str) -> SystemPage | None:
         current=tuple(_entry(c, since=c.updated_at, until=None) for c in cells),
         history=tuple(_entry(c, since=c.since, until=c.until) for c in past[:HISTORY]),
         past=len(past),
+        reports=tuple(report_lines(Report.objects.filter(system=system))),
         board_url=_board_url(accuracy) if accuracy else "",
         exports={kind: reverse("system-table", args=[slug, kind]) for kind in ("csv", "json", "parquet")},
         table=_table(system, cells, past),

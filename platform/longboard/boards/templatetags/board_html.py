@@ -38,6 +38,7 @@ def board_row(row: Row) -> SafeString:
         cost = f'<b>{escape(row.cost.value)}</b> <span class="interval">{escape(row.cost.interval)}</span>'
     else:
         cost = missing_html(row.cost_missing) if row.cost_missing else ""
+    trust = f'<span class="claimed">{escape(row.trust_text)}</span>' if row.is_claimed else escape(row.trust_text)
     flag = ' <span class="flag">front</span>' if row.on_front else ""
     return mark_safe(  # noqa: S308 (every text in it is escaped)
         f"<tr{' class=on-front' if row.on_front else ''}>"
@@ -45,7 +46,7 @@ def board_row(row: Row) -> SafeString:
         f'aria-label="Compare {escape(row.label)}"></td><td class="num">{row.rank or "–"}</td>'
         f'<th scope="row">{_mark(row.mark, row.certainty)}<a href="{escape(row.url)}">{escape(row.label)}</a>{family}</th>'
         f'<td class="num">{gain}</td><td class="num">{row.gain.n if row.gain else ""}</td><td class="num">{cost}</td>'
-        f'<td class="num">{row.probability_text}{flag}</td><td>{escape(row.trust)}</td></tr>\n'
+        f'<td class="num">{row.probability_text}{flag}</td><td>{trust}</td></tr>\n'
     )
 
 
