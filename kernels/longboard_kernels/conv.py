@@ -103,7 +103,9 @@ def _conv(
         tap = tl.load(WEIGHT + c * wc + w * ww, mask=live, other=0.0).to(tl.float32)
         t = t0 + row + (w - W + 1)
         ok = (t >= 0) & (t < T)
-        x = tl.load(corner + (row + (w - W + 1))[:, None] * xt + c[None, :], mask=ok[:, None] & live[None, :], other=0.0)
+        x = tl.load(
+            corner + (row + (w - W + 1))[:, None] * xt + c[None, :], mask=ok[:, None] & live[None, :], other=0.0
+        )
         acc += x.to(tl.float32) * tap[None, :]
         if S > 0:
             if t0 == 0:  # what lies before the first token comes from the state; slot S + t holds time t < 0
@@ -119,8 +121,12 @@ def _conv(
             j = tl.arange(0, SP)
             at = T - S + j
             slot = (j < S)[:, None] & live[None, :]
-            new = tl.load(X + b * xb + at[:, None].to(tl.int64) * xt + c[None, :], mask=slot & (at >= 0)[:, None], other=0.0)
-            old = tl.load(OLD + b * ob + c[None, :] * oc + (T + j)[:, None] * os, mask=slot & (at < 0)[:, None], other=0.0)
+            new = tl.load(
+                X + b * xb + at[:, None].to(tl.int64) * xt + c[None, :], mask=slot & (at >= 0)[:, None], other=0.0
+            )
+            old = tl.load(
+                OLD + b * ob + c[None, :] * oc + (T + j)[:, None] * os, mask=slot & (at < 0)[:, None], other=0.0
+            )
             kept = tl.where((at >= 0)[:, None], new.to(tl.float32), old.to(tl.float32))
             tl.debug_barrier()  # everything is read before anything of it is overwritten
             tl.store(NEW + b * nb + c[None, :] * nc + j[:, None] * ns, kept.to(NEW.dtype.element_ty), mask=slot)

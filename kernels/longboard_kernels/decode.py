@@ -39,13 +39,16 @@ def decode_attention(
     Cost: the cache once; memory-bound. Raises KernelInputError for D or a batch above 1024 that the tiles cannot hold.
     """
     quantised = isinstance(keys, QuantisedKV)
+    strides: tuple[int, ...] = (0, 0, 0)
     batch, heads, size = q.shape
     first = keys.k_codes if isinstance(keys, QuantisedKV) else keys
     kv_heads = first.shape[1]
     require(size in (16, 32, 64, 128, 256), f"decode_attention takes D of 16 to 256, a power of two, not {size}.")
     require(heads % kv_heads == 0, f"{kv_heads} key heads do not divide {heads} query heads.")
     require(batch <= 1024, f"decode_attention takes up to 1024 rows, not {batch}.")
-    require(lengths.shape == (batch,), f"lengths has shape {tuple(lengths.shape)}; one for each of {batch} rows is needed.")
+    require(
+        lengths.shape == (batch,), f"lengths has shape {tuple(lengths.shape)}; one for each of {batch} rows is needed."
+    )
     if not runs_triton(q):
         return decode_attention_ref(q, keys, values, lengths, pages=pages, sinks=sinks, window=window, scale=scale)
     bits = keys.bits if isinstance(keys, QuantisedKV) else 16
@@ -61,9 +64,9 @@ def decode_attention(
         sk, sv = keys.k_scale, keys.v_scale
         zk, zv = (keys.k_zero, keys.v_zero) if keys.k_zero is not None and keys.v_zero is not None else (sk, sv)
         require(k.is_contiguous() and v.is_contiguous(), "A quantised cache has to be contiguous.")
-        strides = (0, 0, 0)
     else:
-        assert values is not None
+        require(values is not None, "Keys without values: only a QuantisedKV holds both.")
+        values = keys if values is None else values
         require(keys.stride() == values.stride() and keys.stride(3) == 1, "keys and values need equal strides, 1 in D.")
         k, v, block, sk, sv, zk, zv = keys, values, config["block"], q, q, q, q
         strides = keys.stride()[:3]
@@ -85,8 +88,8 @@ def decode_attention_ref(
 ) -> Tensor:  # fmt: skip
     """The definition: same contract, plain PyTorch, any device."""
     k, v = dequantise(keys) if isinstance(keys, QuantisedKV) else (keys, values)
-    assert v is not None
-    batch, heads, size = q.shape
+    v = k if v is None else v
+    batch, _, size = q.shape
     out = torch.empty_like(q)
     for row in range(batch):
         length = int(lengths[row])

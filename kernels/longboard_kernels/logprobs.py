@@ -40,9 +40,13 @@ def token_logprobs(hidden: Tensor, head: Tensor, targets: Tensor, *, bias: Tenso
     Cost: 2 T E V FLOPs; compute-bound. Memory: one tile, 64 MiB at most.
     Raises KernelInputError for shapes or dtypes that do not belong together.
     """
-    require(hidden.dtype == head.dtype, f"hidden is {hidden.dtype} and head {head.dtype}; token_logprobs needs one dtype.")
+    require(
+        hidden.dtype == head.dtype, f"hidden is {hidden.dtype} and head {head.dtype}; token_logprobs needs one dtype."
+    )
     require(hidden.shape[1] == head.shape[1], f"hidden has {hidden.shape[1]} channels, head {head.shape[1]}.")
-    require(targets.shape == hidden.shape[:1], f"targets has shape {tuple(targets.shape)} for {hidden.shape[0]} positions.")
+    require(
+        targets.shape == hidden.shape[:1], f"targets has shape {tuple(targets.shape)} for {hidden.shape[0]} positions."
+    )
     if not runs_triton(hidden):
         return token_logprobs_ref(hidden, head, targets, bias=bias)
     config = tuned.choose("token_logprobs", "bf16" if hidden.dtype == torch.bfloat16 else "")

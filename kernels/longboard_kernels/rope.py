@@ -78,7 +78,9 @@ def rope_and_store_ref(
             values[int(pages[row, page]), :, slot] = v[row, t]
 
 
-def rope_and_store_cost(*, tokens: int, heads: int, kv_heads: int, size: int, batch: int = 1, itemsize: int = 2) -> Cost:
+def rope_and_store_cost(
+    *, tokens: int, heads: int, kv_heads: int, size: int, batch: int = 1, itemsize: int = 2
+) -> Cost:
     return Cost(nbytes=2.0 * batch * tokens * (heads + 2 * kv_heads) * size * itemsize)
 
 
@@ -127,7 +129,9 @@ def _rope(
         # The partner of channel d sits half a rotation away; the load hits the cache line that x came with.
         turning = live & (d < R)[None, :]
         low = d < R // 2
-        partner = tl.load(source + tl.where(low, d + R // 2, d - R // 2)[None, :], mask=turning, other=0.0).to(tl.float32)
+        partner = tl.load(source + tl.where(low, d + R // 2, d - R // 2)[None, :], mask=turning, other=0.0).to(
+            tl.float32
+        )
         angle = b * cb + wide * ct + d[None, :]
         c = tl.load(COS + angle, mask=turning, other=1.0).to(tl.float32)
         s = tl.load(SIN + angle, mask=turning, other=0.0).to(tl.float32)

@@ -68,7 +68,7 @@ def attention_received(q: Tensor, keys: Tensor, *, scale: float | None = None) -
 
 def attention_received_ref(q: Tensor, keys: Tensor, *, scale: float | None = None) -> Tensor:
     """The definition: same contract, plain PyTorch, any device; blocks of 256 queries keep its memory in bounds."""
-    batch, heads, queries, size = q.shape
+    batch, _, queries, size = q.shape
     kv_heads, tokens = keys.shape[1], keys.shape[2]
     out = torch.zeros(batch, kv_heads, tokens, dtype=torch.float32, device=q.device)
     at = torch.arange(tokens, device=q.device)
@@ -102,7 +102,9 @@ def attention_received_cost(
 ) -> Cost:
     pairs = queries * tokens - queries * (queries - 1) / 2
     nbytes = batch * (kv_heads * tokens * (size * itemsize + 4) + heads * queries * size * itemsize)
-    return Cost(nbytes=float(nbytes), flops=2 * 2.0 * batch * heads * pairs * size, exponentials=2.0 * batch * heads * pairs)
+    return Cost(
+        nbytes=float(nbytes), flops=2 * 2.0 * batch * heads * pairs * size, exponentials=2.0 * batch * heads * pairs
+    )
 
 
 @triton.jit
@@ -126,7 +128,9 @@ def _row_sums(
     top = tl.full((BM,), float("-inf"), tl.float32)
     total = tl.zeros((BM,), tl.float32)
     first = split * SPAN
-    furthest = tl.minimum((block * BM + BM - 1) // SHARE + T - QUERIES + 1, T)  # keys that the last row of the tile sees
+    furthest = tl.minimum(
+        (block * BM + BM - 1) // SHARE + T - QUERIES + 1, T
+    )  # keys that the last row of the tile sees
     for k0 in tl.range(first, tl.minimum(first + SPAN, furthest), BN):
         at = k0 + n
         k = tl.load(k_p + at[None, :].to(tl.int64) * kt + d[:, None], mask=(at < T)[None, :], other=0.0)

@@ -1,5 +1,7 @@
 """K2: the selective scan of Mamba, channel-last, with a state that is carried in and out."""
 
+# mypy: disable-error-code="assignment"
+# (tuples that grow in a loop unrolled at compile time have no one type)
 from __future__ import annotations
 
 import torch
@@ -38,7 +40,9 @@ def selective_scan(
     """
     batch, tokens, channels = u.shape
     size = a.shape[1]
-    require(size % 4 == 0 and size <= 64, f"The state has {size} numbers a channel; selective_scan takes 4 to 64 by fours.")
+    require(
+        size % 4 == 0 and size <= 64, f"The state has {size} numbers a channel; selective_scan takes 4 to 64 by fours."
+    )
     require(
         u.stride(2) == 1 == dt.stride(2) and (z is None or z.stride(2) == 1),
         "selective_scan reads tokens x channels: u, dt and z need channel stride 1. Transpose them first.",

@@ -30,9 +30,9 @@ def ssd_scan(
     dt_limit dt is clamped to this after the softplus
     returns  y [B, T, H, P] contiguous, dtype of x
 
-    Source: Dao and Gu 2024 (Mamba-2, arXiv:2405.21060), section 6. Five launches: steps and their running sums; C B^T once a group;
-    the state that each chunk adds; the chain of states; the outputs. States between launches have the dtype of x, the chain is
-    fp32. The result does not depend on the chunk but for rounding.
+    Source: Dao and Gu 2024 (Mamba-2, arXiv:2405.21060), section 6. Five launches: steps and their running sums; C B^T once a
+    group; the state that each chunk adds; the chain of states; the outputs. States between launches have the dtype of x,
+    the chain is fp32. The result does not depend on the chunk but for rounding.
     Held to `ssd_scan_ref`: 1e-5 relative in fp32, 4e-3 in bf16.
     Cost: x, y, b, c once; per token and head 4 P N + chunk (P + N / heads of a group) multiply-adds.
     Raises KernelInputError for sizes that are no powers of two in these ranges or strides other than 1.
@@ -105,7 +105,8 @@ def ssd_scan_ref(
         part = slice(first, first + 64)
         sums = (step[:, part] * a.float()).cumsum(1)  # [B, t, H]
         decay = (sums[:, :, None] - sums[:, None]).masked_fill(
-            ~torch.ones(sums.shape[1], sums.shape[1], dtype=torch.bool, device=x.device).tril()[None, :, :, None], -torch.inf
+            ~torch.ones(sums.shape[1], sums.shape[1], dtype=torch.bool, device=x.device).tril()[None, :, :, None],
+            -torch.inf,
         )
         weights = torch.einsum("bthn,bshn->btsh", c[:, part], b[:, part]) * decay.exp()
         dx = wide[:, part] * step[:, part, :, None]
@@ -121,7 +122,15 @@ def ssd_scan_ref(
 
 
 def ssd_scan_cost(
-    *, tokens: int, heads: int, size: int, states: int, groups: int = 1, batch: int = 1, chunk: int = 256, itemsize: int = 2
+    *,
+    tokens: int,
+    heads: int,
+    size: int,
+    states: int,
+    groups: int = 1,
+    batch: int = 1,
+    chunk: int = 256,
+    itemsize: int = 2,
 ) -> Cost:
     """FLOPs of the chunked form with the causal half counted once, as the published comparison counts them."""
     tensors = 2.0 * heads * size + 2.0 * groups * states + heads
@@ -170,10 +179,14 @@ def _products(
         m = m0 + tl.arange(0, BM)
         k = k0 + tl.arange(0, BK)
         c = tl.load(
-            C + batch * cb + first * ct + g * cg + m[:, None] * ct + n[None, :], mask=(first + m < T)[:, None], other=0.0
+            C + batch * cb + first * ct + g * cg + m[:, None] * ct + n[None, :],
+            mask=(first + m < T)[:, None],
+            other=0.0,
         )
         b = tl.load(
-            B + batch * bb + first * bt + g * bg + k[None, :] * bt + n[:, None], mask=(first + k < T)[None, :], other=0.0
+            B + batch * bb + first * bt + g * bg + k[None, :] * bt + n[:, None],
+            mask=(first + k < T)[None, :],
+            other=0.0,
         )
         s = tl.dot(c, b, input_precision=PRECISION)
         out = OUT + ((batch * tl.num_programs(1) + tl.program_id(1)) * Q + m[:, None]) * Q + k[None, :]

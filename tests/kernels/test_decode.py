@@ -90,7 +90,9 @@ def test_a_quantised_cache_is_attended_to_as_what_it_stands_for(bits: int, worke
     plain = dequantise(cache)
     with forced("decode", with_workers(workers)):
         got = decode_attention(q, cache, None, torch.tensor(lengths, dtype=torch.int32, device=device))
-        some = decode_attention(q, cache, None, torch.tensor(lengths, dtype=torch.int32, device=device), sinks=4, window=60)
+        some = decode_attention(
+            q, cache, None, torch.tensor(lengths, dtype=torch.int32, device=device), sinks=4, window=60
+        )
     assert relative_error(got, attend(q, *plain, lengths)) < 3e-3
     assert relative_error(some, attend(q, *plain, lengths, 4, 60)) < 3e-3
 
@@ -122,7 +124,11 @@ def test_a_code_is_within_half_a_step_of_its_number(bits: int, share_of_range: f
     for one, back, along in zip((keys, values), dequantise(quantise(keys, values, bits)), (2, 3), strict=True):
         parts, error = one.unflatten(2, (2, 128)), (one - back).unflatten(2, (2, 128)).abs()
         axis = along + 1
-        reach = 2 * parts.abs().amax(axis, keepdim=True) if bits == 8 else parts.amax(axis, keepdim=True) - parts.amin(axis, keepdim=True)
+        reach = (
+            2 * parts.abs().amax(axis, keepdim=True)
+            if bits == 8
+            else parts.amax(axis, keepdim=True) - parts.amin(axis, keepdim=True)
+        )
         assert (error <= reach * share_of_range * 1.001).all()
 
 

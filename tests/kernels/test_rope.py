@@ -10,7 +10,9 @@ from torch import Tensor
 from longboard_kernels.rope import rope_and_store, rope_and_store_ref
 
 
-def make_angles(tokens: int, rotary: int, first: int, device: str, factor: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+def make_angles(
+    tokens: int, rotary: int, first: int, device: str, factor: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
     """cos and sin [1, T, R] with each half twice, and the angles [T, R / 2]."""
     frequency = 10_000.0 ** -(torch.arange(rotary // 2, dtype=torch.float64) / (rotary // 2))
     angles = torch.arange(first, first + tokens, dtype=torch.float64)[:, None] * frequency

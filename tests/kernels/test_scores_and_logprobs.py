@@ -71,7 +71,12 @@ def test_the_tiles_give_the_softmax_over_the_whole_vocabulary(tokens: int, biase
 def test_of_equal_logits_the_first_is_the_best(device: str) -> None:
     head = torch.zeros(40, 8, device=device)
     with forced("token_logprobs", {"rows": 16, "columns": 16, "block": 8, "num_warps": 4}):
-        assert token_logprobs(torch.ones(3, 8, device=device), head, torch.zeros(3, dtype=torch.long, device=device)).best.tolist() == [0] * 3
+        assert (
+            token_logprobs(
+                torch.ones(3, 8, device=device), head, torch.zeros(3, dtype=torch.long, device=device)
+            ).best.tolist()
+            == [0] * 3
+        )
 
 
 def test_more_queries_than_keys_are_refused(device: str) -> None:

@@ -20,7 +20,9 @@ SMALL = {
 
 def make(batch: int, tokens: int, heads: int, groups: int, size: int, states: int, device: str) -> dict[str, Any]:
     line = torch.randn(batch, tokens, heads * size + 2 * groups * states, device=device)
-    x, b, c = line.split([heads * size, groups * states, groups * states], dim=-1)  # slices, as the convolution leaves them
+    x, b, c = line.split(
+        [heads * size, groups * states, groups * states], dim=-1
+    )  # slices, as the convolution leaves them
     return {
         "x": x.unflatten(-1, (heads, size)),
         "dt": torch.randn(batch, tokens, heads, device=device),
@@ -46,7 +48,9 @@ def scan_by_hand(made: dict[str, Any], state: Tensor, limit: tuple[float, float]
 
 
 @pytest.mark.parametrize("run", [ssd_scan, ssd_scan_ref])
-@pytest.mark.parametrize(("tokens", "heads", "groups", "limit"), [(1, 2, 1, (0.0, 9.0)), (150, 4, 2, (0.02, 0.1)), (128, 2, 1, (0, 9))])
+@pytest.mark.parametrize(
+    ("tokens", "heads", "groups", "limit"), [(1, 2, 1, (0.0, 9.0)), (150, 4, 2, (0.02, 0.1)), (128, 2, 1, (0, 9))]
+)
 def test_the_chunks_give_the_recurrence_and_its_state(run, tokens, heads, groups, limit, device) -> None:
     made = make(2, tokens, heads, groups, 16, 32, device)
     state = torch.randn(2, heads, 16, 32, device=device)
