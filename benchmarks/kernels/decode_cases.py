@@ -54,7 +54,7 @@ def quantise_long(keys: Tensor, values: Tensor, bits: int) -> QuantisedKV:
     return QuantisedKV(bits, join("k_codes"), join("k_scale"), zeros[0], join("v_codes"), join("v_scale"), zeros[1])
 
 
-def check(bench: Bench) -> None:
+def check_half(bench: Bench) -> None:
     for heads, kv_heads, size in ((32, 8, 128), (32, 8, 64), (8, 8, 128), (7, 1, 128), (8, 1, 256), (28, 4, 128)):
         lengths = [1, 17, 4 * K, 64 * K]
 
@@ -94,6 +94,19 @@ def check(bench: Bench) -> None:
             return decode_attention(q, k, v, held), attend_exactly(q, k, v, [length])
 
         bench.check(f"bf16 L{length // K}K", plain, 4e-3)
+
+    def repeated():
+        """The counters must be back at zero: the third of three calls on other lengths."""
+        q, k, v, _ = make([64 * K], 32, 8, 128)
+        for length in (64 * K, 1000, 30_000):
+            got = decode_attention(q, k, v, torch.tensor([length], dtype=torch.int32, device="cuda"))
+        return got, attend_exactly(q, k, v, [30_000])
+
+    bench.check("bf16 three lengths in turn", repeated, 4e-3)
+
+
+def check_quantised(bench: Bench) -> None:
+    for length in (4 * K, 64 * K, 256 * K, 1024 * K):
         for bits, tolerance in ((8, 4e-3), (4, 6e-3)):
 
             def coded(length: int = length, bits: int = bits):
@@ -122,15 +135,6 @@ def check(bench: Bench) -> None:
                 return got, exact
 
             bench.check(f"{bits} bits L{length // K}K", coded, tolerance)
-
-    def repeated():
-        """The counters must be back at zero: the third of three calls on other lengths."""
-        q, k, v, _ = make([64 * K], 32, 8, 128)
-        for length in (64 * K, 1000, 30_000):
-            got = decode_attention(q, k, v, torch.tensor([length], dtype=torch.int32, device="cuda"))
-        return got, attend_exactly(q, k, v, [30_000])
-
-    bench.check("bf16 three lengths in turn", repeated, 4e-3)
 
 
 def time_plan(bench: Bench, shape: str, lengths: list[int], tuning: bool, found: dict[str, dict[str, int]]) -> None:
@@ -171,37 +175,45 @@ def time_plan(bench: Bench, shape: str, lengths: list[int], tuning: bool, found:
             cost,
             bits=16,
         )
-    if len(lengths) == 1:
-        for bits in (8, 4):
-            cache = quantise_long(k, v, bits)
-            key = f"{bits}-d128-{tuned.bucket(max(lengths))}"
-            now = tuned.choose("decode", key)
-            if tuning:
-                grid = [
-                    {"block": 128, "per_sm": p, "join": j, "num_warps": w, "num_stages": s}
-                    for p, j, w, s in (
-                        (2, 4, 4, 3),
-                        (2, 2, 4, 3),
-                        (2, 2, 4, 2),
-                        (2, 2, 4, 4),
-                        (1, 4, 8, 3),
-                        (3, 2, 4, 2),
-                        (2, 2, 8, 3),
-                    )
-                ]
-                found[key] = dict(
-                    bench.tune("decode", key, grid, lambda cache=cache: decode_attention(q, cache, None, held), now)
-                )
-            cost = decode_attention_cost(tokens=sum(lengths), kv_heads=8, size=128, bits=bits)
-            with tuned.forced("decode", found.get(key, now)):
-                bench.time(shape, "ours", lambda cache=cache: decode_attention(q, cache, None, held), cost, bits=bits)
 
 
-def time_all(bench: Bench, tuning: bool) -> dict[str, dict[str, dict[str, int]]]:
+def time_coded(bench: Bench, length: int, tuning: bool, found: dict[str, dict[str, int]]) -> None:
+    q, k, v, held = make([length], 32, 8, 128)
+    shape = f"B1 L{length // K}K"
+    cost = decode_attention_cost(tokens=length, kv_heads=8, size=128)
+    wide = q[:, :, None]
+    bench.time(shape, "SDPA", lambda: scaled_dot_product_attention(wide, k, v, enable_gqa=True), cost, bits=16)
+    for bits in (8, 4):
+        cache = quantise_long(k, v, bits)
+        key = f"{bits}-d128-{tuned.bucket(length)}"
+        now = tuned.choose("decode", key)
+
+        def ours(cache: QuantisedKV = cache) -> Tensor:
+            return decode_attention(q, cache, None, held)
+
+        if tuning:
+            tiles = ((2, 2, 4, 3), (2, 2, 4, 2), (2, 2, 4, 4), (1, 4, 8, 3), (3, 2, 4, 2), (2, 2, 8, 3), (4, 2, 4, 2))
+            names = ("per_sm", "join", "num_warps", "num_stages")
+            grid = [{"block": 128} | dict(zip(names, tile, strict=True)) for tile in tiles]
+            found[key] = dict(bench.tune("decode", key, grid, ours, now))
+        cost = decode_attention_cost(tokens=length, kv_heads=8, size=128, bits=bits)
+        with tuned.forced("decode", found.get(key, now)):
+            bench.time(shape, "ours", ours, cost, bits=bits)
+
+
+def time_half(bench: Bench, tuning: bool) -> dict[str, dict[str, dict[str, int]]]:
     found: dict[str, dict[str, int]] = {}
-    plans: list[tuple[str, list[int]]] = [(f"B1 L{n}K", [n * K]) for n in (4, 16, 64, 256, 1024)]
+    plans: list[tuple[str, list[int]]] = [(f"B1 L{n}K", [n * K]) for n in (64, 1024, 256, 16, 4)]
     plans += [("B8 L16K", [16 * K] * 8), ("B8 L64K", [64 * K] * 8), ("B8 ragged 4K..256K", RAGGED)]
     for shape, lengths in plans:
         time_plan(bench, shape, lengths, tuning, found)
+        torch.cuda.empty_cache()
+    return {"decode": found}
+
+
+def time_quantised(bench: Bench, tuning: bool) -> dict[str, dict[str, dict[str, int]]]:
+    found: dict[str, dict[str, int]] = {}
+    for length in (1024 * K, 64 * K, 256 * K, 16 * K, 4 * K):
+        time_coded(bench, length, tuning, found)
         torch.cuda.empty_cache()
     return {"decode": found}
