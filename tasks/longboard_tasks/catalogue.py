@@ -28,6 +28,7 @@ class TaskInfo:
     chance: float = 0.0  # the score of a guesser who never reads the context
     least_context_length: int = 1  # by the zoo's tokenizer; a node checks with the model's own
     tolerance: float = 0.05  # two nodes' shares of the same samples agree within it: one close token in twenty
+    category: str = ""  # tasks of one category stand together in a suite's table
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +202,42 @@ SUITES = {
                 ),
                 TaskInfo("phone_book", "Phone book", DEPTHS, least_context_length=180),
                 TaskInfo("mqar", "Multi-query associative recall", ONE, least_context_length=160),
+            ),
+            headline_metric="accuracy",
+            default_samples=20,
+            least_context_length=80,
+        ),
+        SuiteInfo(
+            name="kv",
+            version=1,
+            title="Smaller caches",
+            kind="accuracy",
+            summary="What a smaller cache loses: the same prompts for every method and budget, in six categories.",
+            tasks=(
+                TaskInfo("needle", "Needle in prose", DEPTHS, least_context_length=80, category="retrieval"),
+                TaskInfo("needle_keys", "Four keys in prose", DEPTHS, least_context_length=210, category="retrieval"),
+                TaskInfo(
+                    "needle_values", "Four values of one key", ONE, least_context_length=220, category="retrieval"
+                ),
+                TaskInfo("tracking", "Variable tracking", ONE, least_context_length=900, category="tracking"),
+                TaskInfo("phone_book", "Phone book", DEPTHS, least_context_length=180, category="recall"),
+                TaskInfo("pairs", "Keys and values", ONE, least_context_length=160, category="recall"),
+                TaskInfo("few_shot", "Labels by example", ONE, 1 / 6, least_context_length=1_120, category="few-shot"),
+                TaskInfo(
+                    "one_fact", "One fact in prose", ONE, 1 / 6, least_context_length=600, category="questions in noise"
+                ),
+                TaskInfo(
+                    "two_facts",
+                    "Two facts in prose",
+                    ONE,
+                    1 / 6,
+                    least_context_length=600,
+                    category="questions in noise",
+                ),
+                TaskInfo(
+                    "one_document", "One document answers", DEPTHS, least_context_length=360, category="documents"
+                ),
+                TaskInfo("two_documents", "Two documents answer", ONE, least_context_length=430, category="documents"),
             ),
             headline_metric="accuracy",
             default_samples=20,

@@ -39,7 +39,7 @@ from longboard_tasks.prose import load_prose
 
 BLOCK = 20  # samples between two writes of the journal: what a kill can cost
 # Accuracy suites: make_sample, score, new_tokens, and secondary where a suite has a second scorer.
-SUITES = {name: f"longboard_tasks.suites.{name}.suite" for name in ("niah", "babilong", "recall")}
+SUITES = {name: f"longboard_tasks.suites.{name}.suite" for name in ("niah", "babilong", "recall", "kv")}
 
 OnProgress = Callable[[Progress], None]
 Secondary = Callable[[str, str, str], dict[str, float]]  # (task, answer, target) -> further scores

@@ -36,3 +36,18 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
     low = max(0, math.floor(n / 2 - reach))
     high = min(n - 1, math.ceil(n / 2 + reach) - 1)
     return middle, min(middle, ordered[low]), max(middle, ordered[high])
+
+
+def paired_interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
+    """(mean of second - first, low, high) over shared samples, after Bonett and Price (2012), half a sample won and lost added.
+
+    The same numbers as `longboard.boards.paired.paired_difference`, where the choice is explained. Raises ValueError for
+    lists that are empty or of unequal length.
+    """
+    if not first or len(first) != len(second):
+        raise ValueError(f"paired_interval needs the same samples twice, not {len(first)} and {len(second)}")
+    n = len(first)
+    delta = [b - a for a, b in zip(first, second, strict=True)]
+    value, centre = sum(delta) / n, sum(delta) / (n + 1)
+    half = Z95 * math.sqrt(max((sum(d * d for d in delta) + 1) / (n + 1) - centre**2, 0.0) / (n + 1))
+    return value, min(value, max(-1.0, centre - half)), max(value, min(1.0, centre + half))

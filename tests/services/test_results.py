@@ -309,7 +309,7 @@ def test_a_bundle_whose_check_was_cut_short_is_settled_by_the_sweep(monkeypatch)
     assert Measurement.objects.filter(metric="accuracy").count() == 1
 
 
-@pytest.mark.parametrize("suite", ["niah", "babilong", "recall"])
+@pytest.mark.parametrize("suite", ["niah", "babilong", "recall", "kv"])
 def test_what_the_engine_sums_up_is_what_the_platform_works_out_for_every_task(suite):
     """Two implementations of the same numbers: the engine's `summarise` and the platform's check."""
     from longboard_tasks.evaluate import SUITES, summarise

@@ -71,11 +71,11 @@ def right_answer(target):
     return json.loads(target)["answer"] if target.startswith("{") else target
 
 
-@pytest.mark.parametrize(("suite", "length"), [("niah", 8_192), ("babilong", 2_048), ("recall", 1_024)])
+@pytest.mark.parametrize(("suite", "length"), [("niah", 8_192), ("babilong", 2_048), ("recall", 1_024), ("kv", 8_192)])
 def test_every_task_is_there_with_the_prompts_and_the_scores_of_the_suite(suite, length, loaded):
     module = importlib.import_module(f"longboard_tasks.suites.{suite}.suite")
     tokenizer = loaded.tokenizer
-    if suite == "babilong":
+    if suite in ("babilong", "kv"):
         length *= 8  # a byte a token
     metadata = {"context_length": length, "samples": 2, "seed": 4, "tokenizer": tokenizer}
     manager = TaskManager(include_path=str(TASKS), include_defaults=False, metadata=metadata)
@@ -98,5 +98,5 @@ def test_every_task_is_there_with_the_prompts_and_the_scores_of_the_suite(suite,
 
 def test_each_file_is_a_task_of_a_suite():
     files = {path.stem for path in TASKS.glob("longboard_*.yaml")}
-    suites = ("niah", "babilong", "recall")
+    suites = ("niah", "babilong", "recall", "kv")
     assert files == {name(suite, row.name) for suite in suites for row in SUITES[suite].tasks}

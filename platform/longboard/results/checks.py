@@ -25,6 +25,8 @@ from longboard_tasks.contract import (
 from longboard_tasks.intervals import wilson
 from longboard_tasks.suites.babilong import plan as babilong_plan
 from longboard_tasks.suites.babilong import scoring as babilong_scoring
+from longboard_tasks.suites.kv import plan as kv_plan
+from longboard_tasks.suites.kv import scoring as kv_scoring
 from longboard_tasks.suites.niah import plan as niah_plan
 from longboard_tasks.suites.niah import scoring as niah_scoring
 from longboard_tasks.suites.recall import plan as recall_plan
@@ -63,6 +65,7 @@ class Answers:
 ANSWERS = {
     ("niah", 1): Answers(niah_plan.expected, niah_scoring.score),
     ("babilong", 1): Answers(babilong_plan.expected, babilong_scoring.score, babilong_scoring.secondary),
+    ("kv", 1): Answers(kv_plan.expected, kv_scoring.score),
     ("recall", 1): Answers(recall_plan.expected, recall_scoring.score, recall_scoring.secondary),
 }
 

@@ -13,12 +13,14 @@ import datasets
 from longboard_tasks.engine.errors import SuiteError
 from longboard_tasks.suites.babilong import scoring as babilong_scoring
 from longboard_tasks.suites.babilong import suite as babilong
+from longboard_tasks.suites.kv import scoring as kv_scoring
+from longboard_tasks.suites.kv import suite as kv
 from longboard_tasks.suites.niah import scoring as niah_scoring
 from longboard_tasks.suites.niah import suite as niah
 from longboard_tasks.suites.recall import scoring as recall_scoring
 from longboard_tasks.suites.recall import suite as recall
 
-MAKE = {"niah": niah.make_sample, "babilong": babilong.make_sample, "recall": recall.make_sample}
+MAKE = {"niah": niah.make_sample, "babilong": babilong.make_sample, "recall": recall.make_sample, "kv": kv.make_sample}
 
 
 def generate(
@@ -73,3 +75,7 @@ def score_babilong(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
 def score_recall(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
     asked = (doc["task"], results[0], doc["target"])
     return {"accuracy": recall_scoring.score(*asked), **recall_scoring.secondary(*asked)}
+
+
+def score_kv(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    return {"accuracy": kv_scoring.score(doc["task"], results[0], doc["target"])}
