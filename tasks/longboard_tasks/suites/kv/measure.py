@@ -29,7 +29,7 @@ import torch
 from longboard_tasks.catalogue import METHODS
 from longboard_tasks.contract import Measurement, MethodRef, ModelRef, ResultBundle, RunSpec, Runtime, SystemSpec
 from longboard_tasks.engine.engine import Counters, Engine, is_out_of_memory
-from longboard_tasks.engine.loading import LoadedModel, load_system
+from longboard_tasks.engine.loading import DTYPES, LoadedModel, load_system
 from longboard_tasks.engine.memory_model import measure_memory
 from longboard_tasks.engine.methods import LooksAtModel, build_method
 from longboard_tasks.engine.reader import open_reader
@@ -38,14 +38,14 @@ from longboard_tasks.engine.trie import Schedule
 from longboard_tasks.evaluate import OpenSystem, make_manifest
 from longboard_tasks.intervals import median_interval
 from longboard_tasks.suites.efficiency.generate import STEPS, Repeat, draw_prompt, run_once
-from longboard_tasks.suites.kv.check import check_device
+from longboard_tasks.suites.kv.check import check_device, sums_by
 from longboard_tasks.suites.segments import prose_ids
 
 BUDGET = 0.25  # of methods that have more than one
 CURVES = ("streaming_llm", "snapkv")  # at the shortest length also with the other budgets of the protocol
 BUDGETS = (0.5, 0.125, 0.0625)
 WHOLE_MATRIX = ("h2o", "observed_attention")  # every query's attention once more, unfused
-# Rough, and only to decide what is still begun: their prefill against a plain one, and how a prefill grows with its length.
+# Rough, and only to decide what is still begun: their prefill against a plain one (in blocks), and how a prefill grows.
 SLOWER, GROWTH = 5.0, 1.6
 
 
@@ -219,7 +219,9 @@ def take_cells(
         torch.set_num_threads(1)
     began = time.perf_counter()
     faults = check_device(device)
-    print(f"[{device} {number}] check: {faults or 'passed'} ({time.perf_counter() - began:.1f} s)", flush=True)
+    ways = [sums_by(device, DTYPES[options["dtype"]], size) for size in (64, 128)]
+    text = f"{faults or 'passed'}, attention summed by {' and '.join(ways)}"
+    print(f"[{device} {number}] check: {text} ({time.perf_counter() - began:.1f} s)", flush=True)
     if faults:
         outcomes.put(("faults", number, faults))
         return

@@ -6,8 +6,10 @@ method asks for them: of a window that is nothing, of the whole prompt one more 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +18,9 @@ from torch import Tensor
 from longboard_tasks.engine.errors import MethodError
 from longboard_tasks.suites.kv.slots import SlotLayer
 
+log = logging.getLogger(__name__)
+KERNEL_ERROR = 3e-2  # relative, of half precision
+LEAST_QUERIES = 64  # for the kernel: a few queries are a few small products
 BLOCK = {"cpu": 2**22, "cuda": 2**28}  # elements of a block of attention scores
 
 
@@ -203,10 +208,20 @@ def attend_window(queries: Tensor, keys: Tensor, *, scale: float) -> Tensor:
 def column_sums(queries: Tensor, keys: Tensor, *, scale: float, block: int = 0) -> Tensor:
     """Attention that each key gets, summed over the queries and averaged over each group of query heads: [B, HKV, S], fp32.
 
-    queries [B, H, T, D] are the last T of keys [B, HKV, S, D]; causal. Worked off in blocks of at most `block` scores.
+    queries [B, H, T, D] are the last T of keys [B, HKV, S, D]; causal. By the Triton kernel where it runs and is right
+    (`kernel_is_right`), else in blocks of at most `block` scores (0: as many as the device takes well).
     """
-    rows, heads, tokens, _ = queries.shape
+    rows, heads, tokens, size = queries.shape
     held = keys.shape[2]
+    if (
+        not block
+        and tokens >= LEAST_QUERIES
+        and queries.is_cuda
+        and kernel_is_right(queries.device, queries.dtype, size)
+    ):
+        from longboard_kernels.scores import attention_received
+
+        return attention_received(queries, keys, scale=scale) / (heads // keys.shape[1])
     block = block or BLOCK.get(queries.device.type, BLOCK["cpu"])
     step = max(1, min(tokens, block // (rows * heads * held)))
     total = torch.zeros(rows, keys.shape[1], held, device=keys.device)
@@ -216,3 +231,25 @@ def column_sums(queries: Tensor, keys: Tensor, *, scale: float, block: int = 0) 
         weights = attend_window(queries[:, :, start:end], keys[:, :, :visible], scale=scale)
         total[..., :visible] += weights.view(rows, keys.shape[1], -1, visible).sum(dim=2)
     return total / (heads // keys.shape[1])
+
+
+@cache
+def kernel_is_right(device: torch.device, dtype: torch.dtype, size: int) -> bool:
+    """Does `longboard_kernels.scores.attention_received` run here and agree with the blocks? Tried once a process."""
+    try:
+        from longboard_kernels.scores import attention_received
+    except ImportError:
+        return False
+    draw = torch.Generator().manual_seed(0)
+    queries, keys = (torch.randn(1, heads, 500, size, generator=draw).to(device, dtype) for heads in (4, 2))
+    queries, scale = queries[:, :, -300:], size**-0.5
+    expected = column_sums(queries, keys, scale=scale, block=BLOCK["cpu"])
+    try:
+        found = attention_received(queries, keys, scale=scale) / 2
+    except Exception as error:  # whatever a compiler raises: the blocks are slower and as good
+        log.warning("attention kernel does not run", extra={"why": f"{type(error).__name__}: {str(error)[:200]}"})
+        return False
+    worst = float(((found - expected).abs() / expected).max())
+    if not worst < KERNEL_ERROR:
+        log.warning("attention kernel disagrees with the blocks", extra={"relative_error": worst})
+    return worst < KERNEL_ERROR
