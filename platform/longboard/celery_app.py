@@ -51,11 +51,15 @@ def make_app() -> Celery:
         beat_schedule={
             "sweep": {"task": "longboard.submissions.jobs.sweep", "schedule": settings.SWEEP_S},
             "boards": {"task": "longboard.boards.jobs.refresh_boards", "schedule": settings.SWEEP_S},
+            "checkpoints": {"task": "longboard.checkpoints.jobs.reap", "schedule": 3_600.0},
             "webhooks": {"task": "longboard.webhooks.jobs.tell", "schedule": settings.SWEEP_S},
         },
         beat_schedule_filename=str(settings.DATA_DIR / "celerybeat-schedule"),
     )
-    app.autodiscover_tasks(["longboard.submissions", "longboard.boards", "longboard.webhooks"], related_name="jobs")
+    app.autodiscover_tasks(
+        ["longboard.submissions", "longboard.boards", "longboard.webhooks", "longboard.checkpoints"],
+        related_name="jobs",
+    )
     return app
 
 

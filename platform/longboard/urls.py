@@ -7,6 +7,7 @@ from django.urls import include, path
 
 urlpatterns = [
     path("", include("longboard.boards.urls")),
+    path("", include("longboard.checkpoints.urls")),
     path("", include("longboard.registry.urls")),
     path("", include("longboard.fleet.urls")),
     path("", include("longboard.submissions.urls")),

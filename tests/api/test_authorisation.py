@@ -40,6 +40,7 @@ from tests.signing import REPORT, make_key
 
 from longboard.accounts.services import make_token
 from longboard.api.api import api
+from longboard.checkpoints.models import Checkpoint
 from longboard.fleet.credentials import make_token as make_node_token
 from longboard.reports.models import Report
 from longboard.submissions.models import Run
@@ -100,6 +101,9 @@ class World:
             "claim_id": "none",
             "paper_id": "none",
             "report_id": self.report.pk,
+            "checkpoint_id": Checkpoint.objects.create(
+                owner=owner, title="Ours", request_digest=DIGEST, size=2, created_at=self.now, touched_at=self.now
+            ).pk,
             "webhook_id": make_webhook(user=owner, url="https://hooks.example.org/x", now=self.now).pk,
             "suite": "niah",
             "system": submission.system.slug,
@@ -178,6 +182,9 @@ def bodies(world: World) -> dict[str, Any]:
                 }
             ],
         },
+        "/api/v1/checkpoints": {
+            "title": "Mine", "files": [{"name": "config.json", "size": 2}, {"name": "model.safetensors", "size": 10}],
+        },
         "/api/v1/runs/cancel": {"runs": [str(world.queued.pk)]},
         "/api/v1/nodes/<node_id>/state": {"state": "paused"},
         "/api/v1/nodes/enrol": {
@@ -201,6 +208,9 @@ def bodies(world: World) -> dict[str, Any]:
 QUERIES = {
     "/api/v1/boards/<suite>": "?context_length=1024&hardware=local-cpu",
     "/api/v1/attempts/<attempt_id>/orders": "?fence=1",
+    "/api/v1/attempts/<attempt_id>/checkpoint": "?fence=1",
+    "/api/v1/attempts/<attempt_id>/checkpoint/<name>": "?fence=1",
+    "/api/v1/checkpoints/<checkpoint_id>/files/<name>": f"?offset=0&sha256={DIGEST}",
     "/api/v1/attempts/<attempt_id>/bundle": "?fence=1",
     "/api/v1/attempts/<attempt_id>/upload": f"?fence=1&offset=0&sha256={DIGEST}",
 }
@@ -311,7 +321,7 @@ def test_a_person_cannot_touch_what_is_anothers():
     for route, method, by_role in cells():
         if any(
             f"<{name}>" in route
-            for name in ("run_id", "submission_id", "node_id", "token_id", "webhook_id", "report_id")
+            for name in ("run_id", "submission_id", "node_id", "token_id", "webhook_id", "report_id", "checkpoint_id")
         ):
             assert not by_role["other"].endswith("w"), (route, method, by_role)
 

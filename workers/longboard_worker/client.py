@@ -157,6 +157,16 @@ class SiteClient:
         }
         return self._send("POST", f"/attempts/{attempt_id}/complete", body, patience_s=patience_s)
 
+    def upload_files(self, ticket: Ticket) -> list[dict[str, Any]]:
+        """The files of the run's uploaded model, with sizes and digests. Raises Refused (404) when it is none."""
+        path = f"/attempts/{ticket.attempt_id}/checkpoint?fence={ticket.fence}"
+        return self._send("GET", path, None, patience_s=30)["files"]
+
+    def upload_piece(self, ticket: Ticket, name: str, *, offset: int, length: int) -> bytes:
+        """At most `length` bytes of one of them from `offset` on."""
+        path = f"/attempts/{ticket.attempt_id}/checkpoint/{name}?fence={ticket.fence}&offset={offset}&length={length}"
+        return self._send("GET", path, None, patience_s=60, raw=True)
+
     def _attempt(self, ticket: Ticket, verb: str, body: dict[str, Any], *, patience_s: float) -> Any:
         path = f"/attempts/{ticket.attempt_id}/{verb}"
         return self._fenced("POST", path, {"fence": ticket.fence, **body}, patience_s=patience_s)
@@ -178,8 +188,12 @@ class SiteClient:
         patience_s: float,
         with_token: bool = True,
         content: bytes | None = None,
+        raw: bool = False,
     ) -> Any:
-        """Repeats on silence, 429 and 5xx with growing, jittered pauses until `patience_s` is spent."""
+        """Repeats on silence, 429 and 5xx with growing, jittered pauses until `patience_s` is spent.
+
+        `raw`: the answer's bytes as they are, in place of its JSON.
+        """
         deadline = time.monotonic() + patience_s
         pause, has_renewed = 0.2, False
         while True:
@@ -201,6 +215,8 @@ class SiteClient:
                 # str(error) can carry the URL, which never holds a secret.
                 problem = f"{type(error).__name__}: {error}"
             else:
+                if response.status_code < 300 and raw:
+                    return response.content
                 if response.status_code < 300:
                     return response.json() if response.content else None
                 if response.status_code == 401 and with_token and not has_renewed:

@@ -21,6 +21,7 @@ from longboard_worker.heart import Heart
 from longboard_worker.identity import Enrolment, load_enrolment, load_key, save_enrolment, sign
 from longboard_worker.logbuffer import LogText
 from longboard_worker.tickets import TicketBook, TicketRefused
+from longboard_worker.uploads import UploadBroken, fetch_upload
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,11 @@ class Node:
         work_dir = self.home / "work" / ticket.attempt_id
         try:
             self.site.start(ticket)  # must succeed before the evaluator starts
+            try:
+                fetch_upload(self.site, ticket, self.models_dir)
+            except UploadBroken as broken:
+                self._deliver(ticket, Failure("node_error", str(broken)), LogText("", 0))
+                return True
             self._deliver(ticket, *self._evaluate(ticket, work_dir))
         except FencedOff as fenced:
             log.warning("fenced off: %s", fenced.message)

@@ -45,6 +45,12 @@ def add_site_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     report.add_argument("--budget", type=float, default=1.0)
     report.set_defaults(run=_told(report_command))
 
+    upload = kinds.add_parser("upload", help="upload a folder with safetensors; needs LONGBOARD_TOKEN")
+    upload.add_argument("folder", type=Path)
+    upload.add_argument("--title", required=True)
+    upload.add_argument("--licence", default="")
+    upload.set_defaults(run=_told(upload_command))
+
     withdraw = kinds.add_parser("withdraw", help="take a report of yours off the boards")
     withdraw.add_argument("report", type=int)
     withdraw.add_argument("--because", default="")
@@ -144,4 +150,26 @@ def read_numbers(path: Path) -> list[dict[str, str | int | float]]:
 def withdraw_command(args: argparse.Namespace) -> int:
     report = _client(args).withdraw_report(args.report, because=args.because)
     print(f"{report.url}\twithdrawn")
+    return 0
+
+
+# Of a folder as `save_pretrained` writes it; whatever else lies there stays at home.
+TAKEN = (
+    "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "tokenizer*", "merges.txt", "vocab.*",
+    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+)  # fmt: skip
+
+
+def upload_command(args: argparse.Namespace) -> int:
+    files = sorted({path for pattern in TAKEN for path in args.folder.glob(pattern) if path.is_file()})
+    if not files:
+        print(f"{args.folder} holds no checkpoint: it needs config.json and *.safetensors.", file=sys.stderr)
+        return 1
+
+    def tell(sent: int, total: int) -> None:
+        print(f"\r{100 * sent // total} % of {total:,} bytes", end="", file=sys.stderr, flush=True)
+
+    model = _client(args).upload(files, title=args.title, licence=args.licence, on_progress=tell)
+    print(file=sys.stderr)
+    print(model.slug)
     return 0

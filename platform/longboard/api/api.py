@@ -12,7 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
-from longboard.api import boards, nodes, people, reports, runs
+from longboard.api import boards, checkpoints, nodes, people, reports, runs
 from longboard.errors import LongboardError
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ api = NinjaAPI(
 api.add_router("", people.router)
 api.add_router("", boards.router)
 api.add_router("", reports.router)
+api.add_router("", checkpoints.router)
 api.add_router("", runs.router)
 api.add_router("", nodes.router)
 

@@ -120,13 +120,13 @@ def current_catalogue() -> Catalogue:
 def _read() -> Catalogue:
     rows = System.objects.order_by("pk").values_list(
         "pk", "slug", "model__title", "model__slug", "model__family", "model__parameters", "model__max_positions",
-        "method__name", "method__title", "budget", "dtype", "kernels",
+        "method__name", "method__title", "budget", "dtype", "kernels", "settings",
     )  # fmt: skip
     facts = tuple(
         SystemFacts(
             pk=pk,
             slug=slug,
-            label=system_label(title, method, method_title, budget, dtype, kernels),
+            label=system_label(title, method, method_title, budget, dtype, kernels, settings),
             model_slug=model_slug,
             family=family,
             method=method,
@@ -135,7 +135,21 @@ def _read() -> Catalogue:
             parameters=parameters,
             max_positions=positions,
         )
-        for pk, slug, title, model_slug, family, parameters, positions, method, method_title, budget, dtype, kernels in rows
+        for (
+            pk,
+            slug,
+            title,
+            model_slug,
+            family,
+            parameters,
+            positions,
+            method,
+            method_title,
+            budget,
+            dtype,
+            kernels,
+            settings,
+        ) in rows
     )
     families, methods = sorted({f.family for f in facts}), sorted({f.method for f in facts})
     sizes = [name for name, *_ in SIZES]

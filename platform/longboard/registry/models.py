@@ -92,7 +92,7 @@ class System(models.Model):
     @property
     def label(self) -> str:
         return system_label(
-            self.model.title, self.method.name, self.method.title, self.budget, self.dtype, self.kernels
+            self.model.title, self.method.name, self.method.title, self.budget, self.dtype, self.kernels, self.settings
         )
 
     def as_spec(self) -> SystemSpec:
@@ -103,9 +103,13 @@ class System(models.Model):
         )
 
 
-def system_label(model_title: str, method: str, method_title: str, budget: float, dtype: str, kernels: str) -> str:
-    """How a System is called on every page."""
+def system_label(
+    model_title: str, method: str, method_title: str, budget: float, dtype: str, kernels: str, settings: dict[str, Any]
+) -> str:
+    """How a System is called on every page. Settings that are not a Method's own defaults are part of the name."""
     compressed = "" if method == "none" else f" + {method_title} {budget:g}"
+    for name, value in sorted(settings.items()):
+        compressed += ", question seen" if (name, value) == ("question_aware", True) else f", {name} {value}"
     runtime = dtype if kernels == "stock" else f"{dtype}, {kernels} kernels"
     return f"{model_title}{compressed} ({runtime})"
 

@@ -125,6 +125,7 @@ def system_for(*, model: Model, method: MethodRef, runtime: Runtime) -> System:
         raise BadRequest(
             f'Method "{method.name}" takes no budget: leave it at 1, not {method.budget:g}.', field="budget"
         )
+    _check_method(method)
     spec = SystemSpec(model=model.as_ref(), method=method, runtime=runtime)
     parts = [model.slug, runtime.dtype]
     if method.name != "none":
@@ -145,3 +146,19 @@ def system_for(*, model: Model, method: MethodRef, runtime: Runtime) -> System:
         },
     )
     return system
+
+
+def _check_method(method: MethodRef) -> None:
+    """A budget and settings that the node would refuse are refused before a run is made. Raises BadRequest."""
+    info = catalogue.METHODS.get(method.name)
+    if info is None:  # of an older catalogue
+        return
+    if info.budgets and method.budget not in info.budgets:
+        has = " or ".join(f"{budget:g}" for budget in info.budgets)
+        raise BadRequest(f'Method "{method.name}" has the budget {has}, not {method.budget:g}.', field="budget")
+    known = [name for name, _ in info.parameters]
+    if unknown := [name for name in method.settings if name not in known]:
+        raise BadRequest(
+            f'Method "{method.name}" has no setting "{unknown[0][:60]}". It has: {", ".join(known) or "none"}.',
+            field="settings",
+        )

@@ -28,6 +28,11 @@ class SubmissionForm(forms.Form):
         required=False,
         help_text="Share of the cache's bytes that the method keeps. Leave 1 for the full cache.",
     )
+    question_aware = forms.BooleanField(
+        label="Compress with the question in view",
+        required=False,
+        help_text="Of a method: what it keeps then depends on what is asked, and the row says so.",
+    )
     dtype = forms.ChoiceField(label="Precision", choices=[(d, d) for d in DTYPES], initial="float32", required=False)
     suites = forms.MultipleChoiceField(
         widget=forms.CheckboxSelectMultiple,
@@ -87,6 +92,7 @@ class SubmissionForm(forms.Form):
             model=given["model"],
             method=given["method"] or "none",
             budget=1.0 if given["budget"] is None else given["budget"],
+            settings={"question_aware": True} if given["question_aware"] else {},
             dtype=given["dtype"] or "float32",
             suites=tuple(given["suites"]),
             context_lengths=tuple(given["context_lengths"]),

@@ -93,7 +93,7 @@ def _create(author: User, request: SubmissionRequest, digest: str, now: datetime
     model = checked.model
     system = system_for(
         model=model,
-        method=MethodRef(name=request.method, budget=request.budget),
+        method=MethodRef(name=request.method, budget=request.budget, settings=request.settings),
         runtime=Runtime(dtype=request.dtype),
     )
     runs = [
