@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+# Before anything imports Triton: kernels are tested in its interpreter unless TRITON_INTERPRET=0 (make test-gpu).
+os.environ.setdefault("TRITON_INTERPRET", "1")
 _scratch = pytest.StashKey[str]()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -29,8 +29,9 @@ from longboard_tasks.contract import (
     sha256,
 )
 from longboard_tasks.engine.engine import Engine, is_out_of_memory, open_engine
-from longboard_tasks.engine.errors import EvaluationError, MethodError, ModelLoadError, OutOfMemory, SuiteError
+from longboard_tasks.engine.errors import EvaluationError, ModelLoadError, OutOfMemory, SuiteError
 from longboard_tasks.engine.journal import Block, Journal, open_journal
+from longboard_tasks.engine.kernels import use_kernels
 from longboard_tasks.engine.loading import LoadedModel, check_positions, load_system
 from longboard_tasks.engine.machine import peak_bytes, report_hardware, report_software
 from longboard_tasks.engine.methods import build_method
@@ -52,16 +53,16 @@ class OpenSystem:
     spec: SystemSpec
     loaded: LoadedModel
     engine: Engine
+    kernels: dict[str, float | int | str | bool] = field(default_factory=dict)  # what the manifest says of ours
 
 
 def open_system(spec: SystemSpec, *, models_dir: Path | None = None, share: bool = True) -> OpenSystem:
     """Load and self-test. Raises ModelLoadError, MethodError or OutOfMemory."""
     method = build_method(spec.method)
-    if spec.runtime.kernels != "stock":
-        raise MethodError(f'Kernels "{spec.runtime.kernels}" are not available in this engine yet: use "stock".')
     try:
         loaded = load_system(spec, models_dir=models_dir)
-        return OpenSystem(spec, loaded, open_engine(loaded, share=share, method=method))
+        kernels = use_kernels(loaded) if spec.runtime.kernels == "longboard" else {}
+        return OpenSystem(spec, loaded, open_engine(loaded, share=share, method=method), kernels)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or is_out_of_memory(error):
             raise OutOfMemory(f"{spec.model.id} does not fit this machine: {str(error)[:200]}") from error
@@ -212,6 +213,7 @@ def make_manifest(system: OpenSystem, *, started_at: datetime, wall_s: float) ->
         "random_weights": not loaded.weights_sha256,
         "chat_template": bool(getattr(loaded.tokenizer, "chat_template", None)),
     }
+    settings |= system.kernels
     settings |= {f"held_bytes_{stage}": held for stage, held in counters.stages.items()}
     return Manifest(
         architecture=loaded.architecture,

@@ -18,7 +18,6 @@ from longboard_tasks.contract import (
     ModelRef,
     ResultBundle,
     RunSpec,
-    Runtime,
     SystemSpec,
     canonical_json,
 )
@@ -184,11 +183,6 @@ def test_efficiency_is_measured_with_random_weights(tmp_path, model):
             {"system": SystemSpec(model=ModelRef(source="upload", id="llama"), method=MethodRef(name="snap"))},
             MethodError,
             "snap",
-        ),
-        (
-            {"system": SystemSpec(model=ModelRef(source="upload", id="llama"), runtime=Runtime(kernels="longboard"))},
-            MethodError,
-            "stock",
         ),
     ],
 )

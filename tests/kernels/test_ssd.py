@@ -11,6 +11,7 @@ from torch import Tensor
 
 from longboard_kernels.errors import KernelInputError
 from longboard_kernels.ssd import ssd_scan, ssd_scan_ref
+from longboard_kernels.ssd_step import ssd_step
 from longboard_kernels.tuned import forced
 
 SMALL = {
@@ -75,3 +76,14 @@ def test_a_cut_sequence_gives_the_same_as_a_whole_one(device: str) -> None:
 def test_a_head_size_that_the_tiles_cannot_hold_is_refused(device: str) -> None:
     with pytest.raises(KernelInputError, match="P=24"):
         ssd_scan(**make(1, 8, 2, 1, 24, 16, device))
+
+
+def test_single_steps_walk_the_same_path_as_the_chunks(device: str) -> None:
+    made = make(2, 9, 4, 2, 16, 32, device)
+    state = torch.randn(2, 4, 16, 32, device=device)
+    wanted, end = scan_by_hand(made, state, (0.02, 0.5))
+    for t in range(9):
+        at = {k: v[:, t] if v.dim() >= 3 else v for k, v in made.items()}
+        y = ssd_step(**at, state=state, dt_limit=(0.02, 0.5))
+        assert relative_error(y, wanted[:, t]) < 1e-5
+    assert relative_error(state, end) < 1e-5

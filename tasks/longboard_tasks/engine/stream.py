@@ -31,17 +31,32 @@ class GrowingLayer(DynamicLayer):
         self.reserve = reserve
         self.length = 0
         self.buffers: list[Tensor] = []  # keys, values; empty until the first update
+        self.clock: Any = None  # engine/graph.py: while tokens are decoded by one CUDA graph, the length on the device
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        end = self.length + key_states.shape[-2]
+        for buffer, new in zip(self.open_room(key_states, value_states), (key_states, value_states), strict=True):
+            buffer[:, :, self.length : end].copy_(new)
+        return self.cut_to(end)
+
+    @property
+    def lends_buffers(self) -> bool:
+        """May a kernel write into the buffers itself? Not those of a Method's layer, which does more than keep."""
+        return type(self).update is GrowingLayer.update
+
+    def open_room(self, key_states: Tensor, value_states: Tensor) -> list[Tensor]:
+        """The buffers, with room behind what is held for tokens shaped as these, [B, HKV, T, D]."""
         end = self.length + key_states.shape[-2]
         if not self.buffers:
             self.lazy_initialization(key_states, value_states)
             self._make_room([key_states, value_states], max(self.reserve, end))
         elif end > self.buffers[0].shape[-2]:
             self._make_room(self.buffers, end + end // 4)
-        for buffer, new in zip(self.buffers, (key_states, value_states), strict=True):
-            buffer[:, :, self.length : end].copy_(new)
-        return self.cut_to(end)
+        return self.buffers
+
+    def advance(self, tokens: int) -> tuple[Tensor, Tensor]:
+        """Hold that many more tokens, written into the buffers by whoever opened the room."""
+        return self.cut_to(self.length + tokens)
 
     def cut_to(self, length: int) -> tuple[Tensor, Tensor]:
         """Forget everything after `length` tokens. Costs nothing: the buffer stays. Returns the views that are left."""

@@ -1,0 +1,128 @@
+"""accelerate(model): swap, compare with the stock model, keep or take back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longboard_kernels.accelerate import blocks, mixers
+from longboard_kernels.accelerate.swap import Handoff, swap, unswap
+
+# Root mean square of the difference over the spread of the logits. In half precision the stock model itself moves by a few per
+# cent when its sums are taken in another order; a wrong kernel moves the logits by their whole spread.
+TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 6e-2, torch.float16: 2e-2}
+TOKENS = 96
+
+
+@dataclass(slots=True)
+class Acceleration:
+    """What became of it. `swapped`: modules that run our kernels, by class; `left`: reasons of those that do not."""
+
+    accepted: bool
+    reason: str
+    error: float = 0.0
+    tolerance: float = 0.0
+    swapped: dict[str, int] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+    modules: list[Any] = field(default_factory=list, repr=False)
+
+    def undo(self) -> None:
+        """Every module runs its own forward again."""
+        for module in self.modules:
+            unswap(module)
+        self.modules.clear()
+        self.accepted = False
+
+
+@torch.no_grad()
+def accelerate(model: Any, *, tokens: int = TOKENS, read: Callable[[Tensor], Tensor] | None = None) -> Acceleration:
+    """Let `model`, a transformers causal LM in eval mode, run our kernels where they fit; check its logits; decline otherwise.
+
+    The check reads `tokens` random ids in one pass of the stock code without a cache, and again with ours. `read` says how:
+    ids [1, T] -> logits [1, T, V], default one pass without a cache; a caller with a cache of its own reads through that, since
+    the rotary write and the steps of decoding are used only there. Ours must be within TOLERANCES of the stock logits, by
+    dtype, or everything is taken back and `reason` says why. Nothing but the forward of single modules is replaced; weights
+    stay where they are and may change dtype later.
+    """
+    dtype = next(p.dtype for p in model.parameters() if p.dtype.is_floating_point)
+    result = Acceleration(accepted=False, reason="", tolerance=TOLERANCES.get(dtype, 0.0))
+    if not result.tolerance:
+        result.reason = f"no tolerance is stated for {dtype}"
+        return result
+    ids = _draw_ids(model, tokens)
+    stock = model(input_ids=ids, use_cache=False).logits.float()
+    _swap_all(model, result)
+    if not result.modules:
+        result.reason = f"no module of {type(model).__name__} is one that our kernels serve"
+        return result
+    try:
+        ours = (read(ids) if read else model(input_ids=ids, use_cache=False).logits).float()
+    except Exception as error:  # whatever a kernel or a foreign forward raises means: not this model
+        result.undo()
+        result.reason = f"our kernels failed on it: {type(error).__name__}: {str(error)[:200]}"
+        return result
+    result.error = float((ours - stock).pow(2).mean().sqrt() / stock.std())
+    if not result.error <= result.tolerance:
+        result.undo()
+        result.reason = f"its logits moved by {result.error:.1e} of their spread, more than {result.tolerance:.0e}"
+        return result
+    result.accepted = True
+    result.reason = f"its logits moved by {result.error:.1e} of their spread; {result.tolerance:.0e} is allowed"
+    return result
+
+
+def _draw_ids(model: Any, tokens: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, model.get_input_embeddings().num_embeddings, (1, tokens), generator=generator)
+    return ids.to(next(model.parameters()).device)
+
+
+def _swap_all(model: Any, result: Acceleration) -> None:
+    counts: Counter[str] = Counter()
+
+    def put(module: Any, forward: Any) -> None:
+        swap(module, forward)
+        result.modules.append(module)
+        counts[type(module).__name__] += 1
+
+    for module in model.modules():
+        name = type(module).__name__
+        if name in mixers.MAMBA + mixers.MAMBA2:
+            reason = mixers.why_not(module)
+            if reason:
+                result.left[name] = reason
+            else:
+                put(module, mixers.mix_mamba if name in mixers.MAMBA else mixers.mix_mamba2)
+        elif name in blocks.ATTENTION:
+            put(module, blocks.attend)
+        elif blocks.is_rms_norm(module):
+            put(module, blocks.norm)
+    _link_blocks(model, put)
+    result.swapped = dict(counts)
+
+
+def _link_blocks(model: Any, put: Any) -> None:
+    """Blocks in a row hand the next one's norm on, where all of them are of one kind that we know."""
+    body = model.get_decoder() if hasattr(model, "get_decoder") else getattr(model, "backbone", None)
+    layers = list(getattr(body, "layers", ()))
+    kinds = {type(layer).__name__ for layer in layers}
+    last = getattr(body, "norm", None) or getattr(body, "norm_f", None)
+    if len(kinds) != 1 or last is None or not blocks.is_rms_norm(last):
+        return
+    kind, handoff = kinds.pop(), Handoff()
+    if kind in blocks.MAMBA_BLOCKS:
+        norms = [layer.norm for layer in layers] + [last]
+        for layer, own, following in zip(layers, norms, norms[1:], strict=False):
+            put(layer, blocks.make_mamba_block(handoff, own, following))
+    elif kind in blocks.DECODER_LAYERS:
+        norms = [layer.input_layernorm for layer in layers[1:]] + [last]
+        for layer, following in zip(layers, norms, strict=True):
+            put(layer, blocks.make_decoder_layer(handoff, following))
+    else:
+        return
+    swap(last, blocks.make_last_norm(handoff))

@@ -1,0 +1,130 @@
+"""Our kernels inside whole models, on their plain definitions: the stock logits, whole, in chunks and token by token."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from test_loading import models  # noqa: F401
+from tiny import load_tiny, random_ids
+
+from longboard_kernels.accelerate import accelerate, mixers
+from longboard_tasks.contract import ModelRef, RunSpec, Runtime, SystemSpec
+from longboard_tasks.engine.errors import MethodError
+from longboard_tasks.engine.kernels import use_kernels
+from longboard_tasks.engine.loading import LoadedModel
+from longboard_tasks.engine.reader import open_reader
+from longboard_tasks.engine.selftest import run_self_test
+from longboard_tasks.evaluate import evaluate
+
+# Of each architecture, what runs ours beside its norms.
+SERVED = {
+    "llama": "LlamaAttention",
+    "mamba": "MambaMixer",
+    "mamba2": "Mamba2Mixer",
+    "bamba": "BambaMixer",
+    "falcon-h1": "FalconH1Mixer",
+    "granite-hybrid": "GraniteMoeHybridMambaLayer",
+    "nemotron-h": "NemotronHMamba2Mixer",
+    "zamba2": "Zamba2MambaMixer",
+}
+
+
+def own(name: str, dtype: torch.dtype = torch.float32) -> LoadedModel:
+    """A copy: the tiny models are shared by all tests."""
+    loaded = load_tiny(name, dtype)
+    return LoadedModel(copy.deepcopy(loaded.model), loaded.tokenizer, {}, loaded.tokenizer_sha256, loaded.max_positions)
+
+
+def read_in_pieces(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    """All logits [T, V]: in chunks of 48, then eight single tokens, as the engine reads."""
+    reader, border = open_reader(model, chunk=48), ids.shape[1] - 8
+    stream = reader.open(ids.shape[1])
+    parts = list(reader.read_span(stream, ids[:, :border], border))
+    parts += [reader.read(stream, ids[:, at : at + 1], 1) for at in range(border, ids.shape[1])]
+    return torch.cat(parts, dim=1)[0]
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_chunks_and_single_tokens_give_the_stock_logits(name: str) -> None:
+    loaded, ids = own(name), torch.tensor([random_ids(130)])
+    with torch.no_grad():
+        stock = loaded.model(input_ids=ids, use_cache=False).logits[0]
+    said = use_kernels(loaded)
+    assert SERVED[name] in str(said["kernels_in"])
+    assert (read_in_pieces(loaded.model, ids) - stock).pow(2).mean().sqrt() < 1e-4 * stock.std()
+
+
+def test_an_accelerated_mamba_may_be_continued_by_any_number_of_tokens() -> None:
+    loaded = own("mamba")
+    use_kernels(loaded)
+    assert run_self_test(open_reader(loaded.model)).mode == "shared"  # the stock one: token by token only
+
+
+@pytest.mark.parametrize("name", ["mamba2", "llama"])
+def test_half_precision_is_within_its_own_tolerance(name: str) -> None:
+    outcome = accelerate(own(name, torch.bfloat16).model)
+    assert outcome.accepted, outcome.reason
+
+
+def test_a_kernel_that_moves_the_logits_is_declined_and_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = mixers.ssd_scan
+    monkeypatch.setattr(mixers, "ssd_scan", lambda x, *rest, **more: right(x * 1.05, *rest, **more))
+    loaded, ids = own("bamba"), torch.tensor([random_ids(60)])
+    with torch.no_grad():
+        stock = loaded.model(input_ids=ids, use_cache=False).logits
+        with pytest.raises(MethodError, match="logits moved"):
+            use_kernels(loaded)
+        assert torch.equal(loaded.model(input_ids=ids, use_cache=False).logits, stock)
+
+
+def test_a_model_without_a_module_of_ours_is_left_alone_and_told_so() -> None:
+    outcome = accelerate(own("gpt2").model)
+    assert not outcome.accepted
+    assert "no module" in outcome.reason
+
+
+def test_a_taken_back_model_runs_its_own_code() -> None:
+    loaded, ids = own("mamba"), torch.tensor([random_ids(40)])
+    with torch.no_grad():
+        stock = loaded.model(input_ids=ids, use_cache=False).logits
+        outcome = accelerate(loaded.model)
+        outcome.undo()
+        assert torch.equal(loaded.model(input_ids=ids, use_cache=False).logits, stock)
+    assert not any("forward" in module.__dict__ for module in loaded.model.modules())
+
+
+def test_a_padded_batch_is_left_to_the_stock_code() -> None:
+    loaded = own("mamba2")
+    ids, mask = torch.tensor([random_ids(30)] * 2), torch.ones(2, 30, dtype=torch.long)
+    mask[1, :10] = 0
+    with torch.no_grad():
+        stock = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        assert accelerate(loaded.model).accepted
+        ours = loaded.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    assert torch.allclose(ours, stock, atol=1e-4 * float(stock.std()))
+
+
+def test_an_accelerated_evaluation_has_the_stock_scores_and_says_what_it_ran(models, tmp_path) -> None:  # noqa: F811
+    bundles = {}
+    for kernels in ("stock", "longboard"):
+        system = SystemSpec(model=ModelRef(source="upload", id="llama"), runtime=Runtime(kernels=kernels))
+        spec = RunSpec(
+            run_id=kernels,
+            system=system,
+            suite="niah",
+            suite_version=1,
+            tasks=("single",),
+            context_length=512,
+            samples=4,
+            seed=0,
+        )
+        bundles[kernels] = evaluate(spec, work_dir=tmp_path / kernels, models_dir=models)
+    stock, ours = bundles["stock"], bundles["longboard"]
+    assert [s.answer for s in ours.samples] == [s.answer for s in stock.samples]
+    assert ours.measurements == stock.measurements
+    assert ours.manifest.settings["kernels"] == "longboard"
+    assert float(ours.manifest.settings["kernels_error"]) <= float(ours.manifest.settings["kernels_tolerance"])
+    assert "kernels" not in stock.manifest.settings
