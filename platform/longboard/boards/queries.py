@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from django.db.models import OuterRef, Q, Subquery
 from django.urls import reverse
-from plotly import __version__ as plotly_version
 
-from longboard.boards import figures
+from longboard.boards import figures, plotly
 from longboard.boards.aggregates import tasks_at
 from longboard.boards.board_rows import MatrixRow, Row, matrix_of, model_url, rows_of
 from longboard.boards.board_view import ROWS_PER_PAGE, SORTS, BoardView, find_task, rankable_metrics
@@ -254,7 +253,7 @@ def board(found: Found, view: BoardView) -> Board:
         permalink=replace(view, suite=found.suite.label).url(**pinned, page=view.page),
         exports={kind: view.url("board-table", args=(kind,), **pinned) for kind in ("csv", "json", "parquet")},
         figure_url=view.url("board-figure", **pinned),
-        plotly_url=reverse("plotly", args=[plotly_version]),
+        plotly_url=reverse("plotly", args=[plotly.VERSION]),
         cite_url=view.url("board-cite", **pinned),
         lengths_url=view.url("board-lengths", hardware=pinned["hardware"], length=0),
         updated=f"{held.changed_at:%Y-%m-%d %H:%M} UTC" if held.changed_at else "",

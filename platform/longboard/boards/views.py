@@ -7,7 +7,6 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-import plotly
 from django.conf import settings
 from django.core.cache import cache as pages
 from django.db import connection
@@ -23,7 +22,7 @@ from django.utils.text import slugify
 from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.http import require_safe
 
-from longboard.boards import dump, exports, queries, sharing
+from longboard.boards import dump, exports, plotly, queries, sharing
 from longboard.boards.board_view import BoardView
 from longboard.boards.compare import compare_page
 from longboard.boards.crossover_page import crossover_page
@@ -260,13 +259,13 @@ def board_figure(request: HttpRequest, suite: str) -> HttpResponseBase:
 
 @require_safe
 def plotly_script(request: HttpRequest, version: str) -> HttpResponse:
-    """Plotly's own bundle, from here: packed once a process, kept a year by browsers since the version is in the path."""
-    if version != plotly.__version__:
-        raise Http404("That version of Plotly is not installed here.")
-    plain = "gzip" not in request.headers.get("Accept-Encoding", "")
-    script = _plotly_path().read_bytes() if plain else _packed_plotly()
+    """Plotly's basic bundle, from here; kept a year by browsers, since the version is in the path."""
+    if version != plotly.VERSION:
+        raise Http404(f"Plotly comes as version {plotly.VERSION} here.")
+    takes_gzip = "gzip" in request.headers.get("Accept-Encoding", "")
+    script = plotly.packed() if takes_gzip else plotly.plain()
     response = HttpResponse(script, content_type="text/javascript; charset=utf-8")
-    if not plain:
+    if takes_gzip:
         response["Content-Encoding"] = "gzip"
     patch_vary_headers(response, ["Accept-Encoding"])
     patch_cache_control(response, public=True, max_age=31_536_000, immutable=True)
@@ -338,12 +337,3 @@ def _code_version() -> str:
 
 def _trusted(html: str) -> SafeString:
     return mark_safe(html)  # noqa: S308  (our own template's output, escaped when it was made)
-
-
-def _plotly_path() -> Path:
-    return Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-
-
-@cache
-def _packed_plotly() -> bytes:
-    return gzip.compress(_plotly_path().read_bytes(), 6)
