@@ -126,30 +126,16 @@ def _read() -> Catalogue:
         SystemFacts(
             pk=pk,
             slug=slug,
-            label=system_label(title, method, method_title, budget, dtype, kernels, settings),
+            label=system_label(title, *named),
             model_slug=model_slug,
             family=family,
-            method=method,
-            method_title=method_title,
-            budget=budget,
+            method=named[0],
+            method_title=named[1],
+            budget=named[2],
             parameters=parameters,
             max_positions=positions,
         )
-        for (
-            pk,
-            slug,
-            title,
-            model_slug,
-            family,
-            parameters,
-            positions,
-            method,
-            method_title,
-            budget,
-            dtype,
-            kernels,
-            settings,
-        ) in rows
+        for pk, slug, title, model_slug, family, parameters, positions, *named in rows
     )
     families, methods = sorted({f.family for f in facts}), sorted({f.method for f in facts})
     sizes = [name for name, *_ in SIZES]
