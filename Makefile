@@ -1,11 +1,12 @@
 # make demo   the whole product on this machine: three trained models, evaluated, on a leaderboard in your browser
 # make test   every test, on SQLite; with LONGBOARD_DATABASE_URL and LONGBOARD_TEST_REDIS_URL on PostgreSQL and Redis
 # make test-faults  kills, freezes, floods and restarts on the test's own PostgreSQL and Redis; prints a figure for each
+# make test-fuzz  the API against its schema and the pages against nonsense, 400 requests an operation; prints what was answered
 # make test-web-long  every page in a browser: axe in three themes and widths, 500 permalinks; prints a figure for each
 # make authorisation-table  writes who may do what again, after a change that is meant
 # make check  linters, types, import arrows, migrations, compose file
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-faults test-web-long authorisation-table check format clean zoo-smoke
+.PHONY: help demo up test test-faults test-fuzz test-web-long authorisation-table check format clean zoo-smoke
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -34,6 +35,9 @@ test: $(VENV)/.dev
 
 test-faults: $(VENV)/.dev
 	FAULTS=all $(BIN)/python -m pytest tests/faults $(ARGS)
+
+test-fuzz: $(VENV)/.dev
+	FUZZ_EXAMPLES=400 $(BIN)/python -m pytest tests/api/test_schema.py -rP $(ARGS)
 
 test-web-long: $(VENV)/.dev
 	LONGBOARD_WEB_LONG=1 $(BIN)/python -m pytest tests/e2e/test_web_long.py $(ARGS)
