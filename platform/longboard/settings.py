@@ -132,6 +132,25 @@ X_FRAME_OPTIONS = "DENY"
 CELERY_BROKER_URL = env.text("LONGBOARD_BROKER_URL") or "filesystem://"
 BROKER_DIR = DATA_DIR / "broker"
 
+
+def _caches(broker_url: str) -> dict[str, dict[str, object]]:
+    """Rendered pages stay in each process. Counts of requests go to Redis where the site has one, so that they are one for all
+    its processes; a site without is one process, whose memory is enough."""
+    local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    if not broker_url.startswith(("redis://", "rediss://")):
+        return {"default": local, "traffic": local | {"LOCATION": "traffic"}}
+    shared = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": broker_url,
+        "KEY_PREFIX": "longboard-traffic",
+        # A Redis that is away must not hold requests up: `api.traffic` then counts in the process.
+        "OPTIONS": {"socket_connect_timeout": 0.25, "socket_timeout": 0.25},
+    }
+    return {"default": local, "traffic": shared}
+
+
+CACHES = _caches(CELERY_BROKER_URL)
+
 LEASE_S = env.seconds("LONGBOARD_LEASE_S", 180, least=0.5)
 BEAT_S = env.seconds("LONGBOARD_BEAT_S", 30, least=0.1)
 SWEEP_S = env.seconds("LONGBOARD_SWEEP_S", 15, least=0.2)

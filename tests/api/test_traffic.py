@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import uuid
+
 import pytest
-from django.core.cache import cache
+from django.core.cache import cache, caches
 from django.utils import timezone
 from tests import factories
 
@@ -17,6 +22,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _few(settings):
     cache.clear()
+    caches["traffic"].clear()
     settings.REQUESTS_PER_MINUTE = {"anonymous": 5, "token": 8, "export": 2}
 
 
@@ -96,3 +102,30 @@ def test_a_forged_cursor_and_one_of_another_list_are_refused(forged):
         position_of("runs", forged)
     with pytest.raises(BadRequest):
         position_of("samples", after_pk("runs", 1))
+
+
+ANOTHER_PROCESS = """
+import sys; [sys.path.insert(0, r) for r in ("platform", "tasks")]
+import django; django.setup()
+from longboard.api.traffic import _count
+print(*(_count(sys.argv[1], 0.0) for _ in range(3)))
+"""
+REDIS = os.environ.get("LONGBOARD_TEST_REDIS_URL", "")
+
+
+@pytest.mark.skipif(not REDIS, reason="no Redis to test on: LONGBOARD_TEST_REDIS_URL")
+def test_all_processes_of_a_site_with_redis_count_together(tmp_path):
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "longboard.settings",
+        "LONGBOARD_BROKER_URL": REDIS,
+        "LONGBOARD_DATA_DIR": str(tmp_path),
+    }
+    asked = [sys.executable, "-c", ANOTHER_PROCESS, uuid.uuid4().hex]
+    counts = [subprocess.check_output(asked, env=environment, text=True).split() for _ in range(2)]
+    assert counts == [["1", "2", "3"], ["4", "5", "6"]]
+
+
+def test_while_redis_is_away_requests_are_counted_in_the_process(client, settings):
+    away = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://127.0.0.1:1/0"}
+    settings.CACHES = settings.CACHES | {"traffic": away}
+    assert statuses(client, "/api/v1/suites", 6) == [200] * 5 + [429]

@@ -1,23 +1,28 @@
 """What every answer of the API carries: rate limits, and ETags on reads.
 
-Counts are kept in the cache for a minute. With the in-memory cache each process counts for itself; a shared cache makes the
-limit one for the site. Nodes have their own pace (leases, beats) and are not counted here.
+Counts live for a minute in the cache `traffic`: in Redis where the site has one, so that all its processes count together; in
+the process's own memory where it has none, or while Redis is away. Nodes have their own pace (leases, beats) and are not counted.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable
 
 from django.conf import settings
-from django.core.cache import cache
+from django.core.cache import cache, caches
+from django.core.cache.backends.base import BaseCache
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response, patch_vary_headers
+from redis.exceptions import RedisError
 
 from longboard.accounts.models import digest_secret
 from longboard.accounts.services import is_token
+
+log = logging.getLogger(__name__)
 
 WINDOW_S = 60
 NODE_ROUTES = ("/api/v1/nodes/", "/api/v1/attempts/", "/api/v1/runs/claim", "/api/v1/runs/export")
@@ -95,9 +100,17 @@ def _caller(request: HttpRequest) -> str:
 def _count(key: str, now: float) -> int:
     """How many requests this caller has made in this minute, this one included."""
     name = f"traffic/{key}/{int(now // WINDOW_S)}"
-    cache.add(name, 0, WINDOW_S * 2)
     try:
-        return cache.incr(name)
+        return _counted(caches["traffic"], name)
+    except RedisError as error:
+        log.warning("requests are counted in this process alone", extra={"error": type(error).__name__})
+        return _counted(cache, name)
+
+
+def _counted(store: BaseCache, name: str) -> int:
+    store.add(name, 0, WINDOW_S * 2)
+    try:
+        return store.incr(name)
     except ValueError:  # it expired in between
         return 1
 
