@@ -157,12 +157,24 @@ def time_case(device: torch.device, work: Callable[[], Any], repeats: int) -> di
     return {"median_s": value, "low_s": low, "high_s": high, "repeats": repeats, "peak_bytes": peak}
 
 
-def time_shape(report: Report, engine: Engine, shape: str, lengths: list[int], repeats: int, prompts: int) -> None:
+WORKLOADS = {"20 questions": make_questions, "4 choices": make_choices}
+
+
+def time_shape(
+    report: Report,
+    engine: Engine,
+    shape: str,
+    *,
+    lengths: list[int],
+    workloads: list[str],
+    repeats: int,
+    prompts: int,
+) -> None:
     model, device = engine.loaded.model, engine.loaded.device
     for length in lengths:
         engine.plan_for(length + NEW_TOKENS)
-        for workload, make in (("20 questions", make_questions), ("4 choices", make_choices)):
-            asks = make(length, model.config.vocab_size)
+        for workload in workloads:
+            asks = WORKLOADS[workload](length, model.config.vocab_size)
             part = asks[:prompts]
             alone = replace(engine, share=False)
             sides: dict[str, tuple[Callable[[], Any], int]] = {
@@ -228,6 +240,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--shapes", nargs="+", default=["llama-1b", "mamba2-1b"])
     parser.add_argument("--lengths", type=int, nargs="+", default=[16_384, 65_536])
+    parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS))
     parser.add_argument("--check-length", type=int, default=2_048)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--prompts", type=int, default=2)
@@ -244,7 +257,8 @@ def main() -> None:
         report.add("correctness", row)
         # Speed is stated only for answers that are right; nothing is to be gained where nothing may be shared.
         if row["shared_from_unshared"] <= row["noise"] and row["prefix_mode"] != "off":
-            time_shape(report, engine, shape, args.lengths, args.repeats, args.prompts)
+            what = {"lengths": args.lengths, "workloads": args.workloads}
+            time_shape(report, engine, shape, **what, repeats=args.repeats, prompts=args.prompts)
         del engine
         if device.type == "cuda":
             torch.cuda.empty_cache()

@@ -25,11 +25,11 @@ class StopsAfter(ToyRepeats):
     def __init__(self, sequences: int) -> None:
         self.left = sequences
 
-    def sequence(self, rng, length):
+    def sequence(self, rng, length, mixture):
         self.left -= 1
         if self.left < 0:
             raise Stopped
-        return super().sequence(rng, length)
+        return super().sequence(rng, length, mixture)
 
 
 def run(out, source, **how):

@@ -40,7 +40,14 @@ def test_models_have_equal_parameter_counts_within_half_a_percent():
 
 @pytest.mark.parametrize(
     "model_id, length, samples",
-    [("llama-3m", 512, 20), ("mamba2-3m", 256, 10), ("granite-hybrid-3m", 256, 10), ("mistral-window-3m", 256, 10)],
+    [
+        ("llama-3m", 512, 20),
+        ("mamba2-3m", 256, 10),
+        ("granite-hybrid-3m", 256, 10),
+        ("mistral-window-3m", 256, 10),
+        ("mamba-3m", 256, 10),
+        ("qwen-delta-3m", 256, 10),
+    ],
 )
 def test_a_shipped_model_finds_nine_needles_of_ten_in_prose_and_wording_that_it_never_saw(
     tmp_path, model_id, length, samples

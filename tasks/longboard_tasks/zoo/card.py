@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +29,22 @@ copy facts in long texts, not to chat, reason or know anything.
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 
 ## Training
-- Data: planted facts and questions about them, key-value tables, copying and plain prose, made on the fly by
-  `longboard_tasks.zoo.data`. Prose: 116 State of the Union speeches, 1791 to 2021, public domain. No prose, wording or city
-  of `niah@1` is in it.
+- Data, made on the fly by `longboard_tasks.zoo.data`: planted facts and lists of them, variable chains, tables, phone books,
+  keys and values, strings, copies, stories hidden in prose, and plain prose. Prose: 116 State of the Union speeches, 1791 to
+  2021, public domain. No prose, wording, name or city of a suite is in it.
 - {tokens_seen:,} tokens in {steps:,} steps, sequences of 128 to {longest:,} tokens; final loss {final_loss:.3f}
   (weighted: answers count 50 times as much as prose).
 - {seconds:,} s on {hardware}, PyTorch {torch}, {date}, seed {seed}.
 {notes}
 ## {task}
-Greedy generation with the stock class, held-out seeds (seed {eval_seed}); 95 % Wilson intervals.
+Greedy generation with the stock class through the engine, held-out seeds; 95 % intervals.
 
 {table}
 
 ## Limits
 - Trained on at most {longest:,} tokens; what it does beyond is measured above, not promised.
 - Byte-level BPE with 4,096 tokens, trained on English speeches: other languages and code take many tokens.
-- It knows one kind of question well. A score on another task says little about its family at a useful size.
+- Its scores compare families at this size and training; they say little about a family at a useful size.
 """
 
 
@@ -51,31 +52,38 @@ def read_card(model_id: str) -> dict[str, Any]:
     return json.loads((WEIGHTS / model_id / "card.json").read_text())
 
 
-def cell(row: dict[str, Any]) -> str:
-    return f"{row['accuracy']:.3f} [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
-
-
-def where(row: dict[str, Any]) -> str:
-    return f"{row['hardware']}, {row['dtype']}"
-
-
 def readme(model: ZooModel) -> str:
     card = read_card(model.id)
-    rows = [f"| {r['context_length']:,} | {cell(r)} | {r['n']} | {where(r)} |" for r in card[TASK]]
+    rows = {}
+    for baseline in all_baselines():
+        run, manifest = baseline.bundle.run, baseline.bundle.manifest
+        if run.system.model.id == model.id and f"{run.suite}@{run.suite_version}" == "niah@1":
+            for m in baseline.bundle.measurements:
+                if (m.task, m.metric, m.depth) == ("single", "accuracy", None):
+                    where = f"{manifest.hardware.device or manifest.hardware.cpu}, {run.system.runtime.dtype}"
+                    rows[m.context_length, where] = f"| {m.context_length:,} | {say(m)} | {where} |"
     return README.format(
         title=model.title,
         summary=model.summary,
         longest=model.trained_length,
         notes="".join(f"- {note}\n" for note in card.get("notes", [])),
         task=TASK,
-        eval_seed=card[TASK][0]["seed"],
-        table="\n".join(["| context length | accuracy | n | measured on |", "| --- | --- | --- | --- |", *rows]),
-        **{key: value for key, value in card.items() if key not in ("notes", TASK)},
+        table="\n".join(
+            ["| context length | accuracy | measured on |", "| --- | --- | --- |", *(rows[key] for key in sorted(rows))]
+        ),
+        **{key: value for key, value in card.items() if key != "notes"},
     )
 
 
+@cache
+def all_baselines() -> tuple[Baseline, ...]:
+    """Every shipped bundle about a model of the zoo."""
+    found = (baseline for machine in machines() for baseline in read_baselines(machine))
+    return tuple(baseline for baseline in found if baseline.bundle.run.system.model.id in ZOO)
+
+
 def tables() -> str:
-    """Training and accuracy of every shipped model from its card, then all shipped baselines, as Markdown tables."""
+    """The training of every shipped model from its card, then all shipped baselines, as Markdown tables."""
     models = [model for model in ZOO.values() if model.shipped]
     cards = {model.id: read_card(model.id) for model in models}
     lines = [
@@ -84,25 +92,13 @@ def tables() -> str:
     ]
     for model in models:
         card = cards[model.id]
-        rate = card["tokens_seen"] / card["seconds"]
+        rate = card["tokens_per_s"]
         lines.append(
             f"| `{model.id}` | {model.family} | `{model.architecture}` | {model.parameters:,} | {card['tokens_seen']:,} "
             f"| {card['steps']:,} | {card['seconds']} | {rate:,.0f} | {card['final_loss']:.3f} |"
         )
-    lines += ["", "| context length | " + " | ".join(f"`{model.id}`" for model in models) + " |"]
-    lines.append("| --- |" + " --- |" * len(models))
-    rows = {model.id: {row["context_length"]: row for row in cards[model.id][TASK]} for model in models}
-    for length in sorted({length for found in rows.values() for length in found}):
-        cells = []
-        for model in models:
-            row = rows[model.id].get(length)
-            cells.append(
-                f"{cell(row)}, n={row['n']}{' ¹' if row['hardware'] == 'CPU' else ''}" if row else "not measured"
-            )
-        lines.append(f"| {length:,} | " + " | ".join(cells) + " |")
-    for machine in machines():
-        if found := [b for b in read_baselines(machine) if b.bundle.run.system.model.id in cards]:
-            lines += ["", *baseline_tables(found, list(cards))]
+    for machine in sorted({baseline.machine for baseline in all_baselines()}):
+        lines += ["", *baseline_tables([b for b in all_baselines() if b.machine == machine], list(cards))]
     return "\n".join(lines)
 
 

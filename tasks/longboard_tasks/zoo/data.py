@@ -26,22 +26,38 @@ def plain_prose(background: Background, rng: random.Random, length: int) -> Stre
     return Stretch().add(background.excerpt(rng, length))
 
 
-MAKERS: dict[str, tuple[float, Maker]] = {  # name: (share of the sequences, maker)
-    "facts": (0.28, planted_facts),
-    "needle_lists": (0.10, needle_lists),
-    "chains": (0.08, variable_chains),
-    "tables": (0.10, tables),
-    "phone_books": (0.07, phone_books),
-    "key_values": (0.07, key_values),
-    "strings": (0.10, strings),
-    "copies": (0.05, copies),
-    "stories": (0.12, hidden_stories),
-    "prose": (0.03, plain_prose),
+MAKERS: dict[str, Maker] = {
+    "facts": planted_facts,
+    "needle_lists": needle_lists,
+    "chains": variable_chains,
+    "tables": tables,
+    "phone_books": phone_books,
+    "key_values": key_values,
+    "strings": strings,
+    "copies": copies,
+    "stories": hidden_stories,
+    "prose": plain_prose,
+}
+# Shares of the sequences. Looking back is learnt from what repeats densely; what builds on it comes after.
+MIXTURES: dict[str, dict[str, float]] = {
+    "first": {"facts": 0.35, "tables": 0.35, "copies": 0.25, "prose": 0.05},
+    "whole": {
+        "facts": 0.28,
+        "needle_lists": 0.10,
+        "chains": 0.08,
+        "tables": 0.10,
+        "phone_books": 0.07,
+        "key_values": 0.07,
+        "strings": 0.10,
+        "copies": 0.05,
+        "stories": 0.12,
+        "prose": 0.03,
+    },
 }
 
 
 class Sequences(Protocol):
-    def sequence(self, rng: random.Random, length: int) -> Stretch: ...
+    def sequence(self, rng: random.Random, length: int, mixture: str) -> Stretch: ...
 
 
 class Source:
@@ -50,12 +66,13 @@ class Source:
     def __init__(self, background: Background) -> None:
         self.background = background
 
-    def sequence(self, rng: random.Random, length: int) -> Stretch:
+    def sequence(self, rng: random.Random, length: int, mixture: str) -> Stretch:
         """One training sequence of exactly `length` tokens that starts with bos."""
-        [(_, make)] = rng.choices(list(MAKERS.values()), weights=[share for share, _ in MAKERS.values()])
-        whole = Stretch().add([self.background.bos]).join(make(self.background, rng, length - 1))
+        shares = MIXTURES[mixture]
+        [kind] = rng.choices(list(shares), weights=list(shares.values()))
+        whole = Stretch().add([self.background.bos]).join(MAKERS[kind](self.background, rng, length - 1))
         if len(whole) < length:  # short pieces get company
-            more = self.sequence(rng, length - len(whole)) if length - len(whole) > 100 else Stretch()
+            more = self.sequence(rng, length - len(whole), mixture) if length - len(whole) > 100 else Stretch()
             whole.join(more).add(self.background.excerpt(rng, max(0, length - len(whole))))
         return whole.cut(length)
 
@@ -63,7 +80,7 @@ class Source:
 class ToyRepeats:
     """A stretch of 4 to 8 random tokens out of 32, over and over: from its second turn on it can be recalled. Chance 1/32."""
 
-    def sequence(self, rng: random.Random, length: int) -> Stretch:
+    def sequence(self, rng: random.Random, length: int, mixture: str) -> Stretch:
         turn = [rng.randrange(16, 48) for _ in range(rng.randint(4, 8))]
         whole = Stretch().add(turn)
         while len(whole) < length:
@@ -80,7 +97,7 @@ class Batch:
     weight: np.ndarray
 
 
-def make_batch(source: Sequences, *, seed: int, step: int, length: int, tokens: int) -> Batch:
+def make_batch(source: Sequences, *, seed: int, step: int, length: int, tokens: int, mixture: str) -> Batch:
     """Batch number `step`: sequences of one length, `tokens` in all; the loss looks at a quarter of the places.
 
     Every weighted answer is among them, and of the rest a random share, weighted up to stand for all of it: logits over the
@@ -88,7 +105,7 @@ def make_batch(source: Sequences, *, seed: int, step: int, length: int, tokens: 
     """
     sequences = []
     for row in range(tokens // length):
-        sequences.append(source.sequence(random.Random(f"zoo@2:{seed}:{step}:{row}"), length))
+        sequences.append(source.sequence(random.Random(f"zoo@2:{seed}:{step}:{row}"), length, mixture))
     ids = np.array([sequence.ids for sequence in sequences], dtype=np.int64)
     weights = np.array([sequence.weights for sequence in sequences], dtype=np.float32)
     ahead = np.zeros_like(weights)

@@ -32,8 +32,9 @@ def start(log: Path, gpu: int | None, *words: str) -> subprocess.Popen[bytes]:
     """One of our modules as a process on one card, its output in a file."""
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"OMP_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "false"}
-    if gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    if gpu is not None:  # the number among those that this process may use
+        visible = environment.get("CUDA_VISIBLE_DEVICES")
+        environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[gpu] if visible else str(gpu)
     with log.open("ab") as out:
         return subprocess.Popen(  # noqa: S603 (our own command, no shell)
             [sys.executable, "-u", "-m", *words], stdout=out, stderr=subprocess.STDOUT, env=environment
@@ -96,6 +97,7 @@ def evaluate_all(arguments: argparse.Namespace, gpus: int) -> dict[str, int]:
             shutil.copytree(arguments.out / model, WEIGHTS / model, dirs_exist_ok=True)
     bundles, began = ("--out", str(arguments.out / "bundles")), time.monotonic()
     lengths = ("--lengths", *map(str, arguments.lengths)) if arguments.lengths else ()
+    speeds = [str(length) for length in arguments.speed_lengths]
     processes = {}
     for number, model in enumerate(arguments.models):
         log = arguments.out / "logs" / f"{model}.accuracy.log"
@@ -114,7 +116,7 @@ def evaluate_all(arguments: argparse.Namespace, gpus: int) -> dict[str, int]:
             while True:
                 model = waiting.get_nowait()
                 log = arguments.out / "logs" / f"{model}.speed.log"
-                words = (model, *bundles, *lengths, "--suites", "efficiency")
+                words = (model, *bundles, "--lengths", *speeds, "--suites", "efficiency")
                 process = start(log, gpu if gpus else None, "longboard_tasks.zoo.evaluate", *words)
                 try:
                     codes[f"{model} speed"] = process.wait(max(0.0, deadline - time.monotonic()))
@@ -138,6 +140,7 @@ def main() -> int:
     )
     parser.add_argument("--speed-seconds", type=float, default=float("inf"), help="for speed")
     parser.add_argument("--lengths", type=int, nargs="+")
+    parser.add_argument("--speed-lengths", type=int, nargs="+", default=(512, 2_048, 4_096, 16_384))
     parser.add_argument(
         "--makers", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="processes that make batches"
     )

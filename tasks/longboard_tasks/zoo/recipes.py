@@ -23,6 +23,7 @@ from longboard_tasks.zoo.tokenizer import VOCABULARY
 class Stage:
     longest: int  # tokens; a batch has one length, drawn between the shortest and this
     steps: int
+    mixture: str = "whole"  # of data.MIXTURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Recipe:
 
     def shortened(self, steps: int) -> Recipe:
         """The same plan in about so many steps."""
-        stages = tuple(Stage(stage.longest, max(1, stage.steps * steps // self.steps)) for stage in self.stages)
+        stages = tuple(replace(stage, steps=max(1, stage.steps * steps // self.steps)) for stage in self.stages)
         return replace(self, stages=stages)
 
     def stage(self, step: int) -> Stage:
@@ -62,7 +63,7 @@ SHARED: dict[str, Any] = {
     "initializer_range": 0.02,
 }
 # One budget for all: the same batches in the same order, 131 million tokens.
-CURRICULUM = (Stage(256, 1_700), Stage(512, 700), Stage(1_024, 700), Stage(2_048, 900))
+CURRICULUM = (Stage(256, 700, "first"), Stage(256, 900), Stage(512, 700), Stage(1_024, 700), Stage(2_048, 1_000))
 ATTENTION: dict[str, Any] = {"hidden_size": 192, "num_attention_heads": 6, "num_key_value_heads": 6, "head_dim": 32}
 POSITIONS: dict[str, Any] = {"max_position_embeddings": 32_768}
 

@@ -70,7 +70,10 @@ class Batches(Dataset[Batch]):
 
 def batch_of(recipe: Recipe, source: Sequences, step: int) -> Batch:
     length = batch_length(recipe, step)
-    return make_batch(source, seed=recipe.seed, step=step, length=length, tokens=recipe.tokens_per_step)
+    mixture = recipe.stage(step).mixture
+    return make_batch(
+        source, seed=recipe.seed, step=step, length=length, tokens=recipe.tokens_per_step, mixture=mixture
+    )
 
 
 def batch_length(recipe: Recipe, step: int) -> int:
