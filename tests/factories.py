@@ -15,6 +15,7 @@ from longboard.boards.summaries import write_cells
 from longboard.fleet.models import Hardware, Node, Pool
 from longboard.registry import services as registry
 from longboard.registry.models import Method, Model, Suite, System
+from longboard.reports.models import Report, ReportedNumber
 from longboard.results.models import Bundle, Measurement, Sample, Trust
 from longboard.submissions.models import Attempt, Run, Submission
 from longboard_tasks.catalogue import METRICS
@@ -188,6 +189,23 @@ def make_sample(run: Run, index: int = 0, **fields: Any) -> Sample:
         "score": 1.0,
     }
     return Sample.objects.create(run=run, index=index, **(defaults | fields))
+
+
+def make_report(system: System | None = None, **fields: Any) -> Report:
+    """One self-reported accuracy at 1,024 tokens on the hardware of this machine."""
+    defaults: dict[str, Any] = {
+        "author": make_user(),
+        "system": system or make_system(),
+        "hardware_text": "A cluster of ours",
+        "source_url": "https://example.org/paper",
+        "created_at": NOW,
+    }
+    report = Report.objects.create(**(defaults | fields))
+    ReportedNumber.objects.create(
+        report=report, system=report.system, suite=make_suite(), task="single", metric="accuracy", context_length=1_024,
+        value=0.7, ci_low=0.6, ci_high=0.78, n=100, unit="share",
+    )  # fmt: skip
+    return report
 
 
 def make_cell(run: Run, metric: str = "accuracy", value: float = 0.8, **fields: Any) -> Cell:

@@ -23,8 +23,9 @@ def test_axe_finds_no_violation(open_page, site, width, theme):
         "/", "/boards/niah/?length=4096", "/boards/niah/?search=zzz&cost=x", "/models/", "/models/apple/", "/suites/",
         "/suites/niah/", "/hardware/", "/hardware/local-cpu/", "/nodes/", f"/runs/{site['run'].pk}/", f"/runs/{running.pk}/",
         f"/runs/{failed.pk}/", f"/submissions/{running.submission_id}/", "/accounts/sign-in/", "/accounts/sign-up/", "/nope",
+        "/boards/niah/?task=all", "/boards/niah/?trust=self-reported&length=1024", f"/reports/{factories.make_report().pk}/",
     ]  # fmt: skip
-    own_pages = ["/submit/", "/accounts/", "/accounts/tokens/", "/models/register/"]
+    own_pages = ["/submit/", "/accounts/", "/accounts/tokens/", "/models/register/", "/models/upload/", "/reports/new/"]
     found = {}
     for path in [*open_pages, *own_pages]:
         if path == own_pages[0]:

@@ -30,8 +30,13 @@ def every_page(site) -> tuple[list[str], list[str]]:
     failed = site["systems"]["birch"].runs.get(state="failed")
     apple, birch, cedar = (site["systems"][name].slug for name in ("apple", "birch", "cedar"))
     node = factories.make_node(name="box")
+    report = factories.make_report(site["systems"]["cedar"])
+    withdrawn = factories.make_report(site["systems"]["birch"], withdrawn_at=factories.NOW)
     open_pages = [
         "/", "/boards/niah/?length=4096", "/boards/niah/?search=zzz&cost=x", "/boards/niah/?as_of=2026-11-24",
+        "/boards/niah/?task=all", "/boards/niah/lengths/?task=all", "/boards/niah/?trust=self-reported&length=1024",
+        "/boards/niah/?cost=usd_per_million_output_tokens", "/boards/niah/?cost=decode_j_per_token",
+        f"/reports/{report.pk}/", f"/reports/{withdrawn.pk}/", f"/systems/{site['systems']['cedar'].slug}/",
         "/boards/niah/lengths/?threshold=0.5", "/boards/niah/cite/", "/embed/niah/?length=1024",
         f"/compare/?system={apple}&system={birch}&system={cedar}", f"/compare/?system={apple}",
         f"/crossover/?system={apple}&system={birch}", f"/systems/{apple}/", "/models/", "/models/apple/", "/suites/",
@@ -39,7 +44,10 @@ def every_page(site) -> tuple[list[str], list[str]]:
         "/efficiency/", f"/runs/{site['run'].pk}/", f"/runs/{running.pk}/", f"/runs/{failed.pk}/",
         f"/submissions/{running.submission_id}/", "/accounts/sign-in/", "/accounts/sign-up/", "/nope",
     ]  # fmt: skip
-    return open_pages, ["/submit/", "/accounts/", "/accounts/tokens/", "/accounts/webhooks/", "/models/register/"]
+    return open_pages, [
+        "/submit/", "/accounts/", "/accounts/tokens/", "/accounts/webhooks/", "/models/register/", "/models/upload/",
+        "/reports/new/",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("theme", ["light", "dark", "contrast"])
@@ -67,7 +75,10 @@ def random_view(rng: random.Random) -> str:
     path = rng.choice(["/boards/niah/", "/boards/niah@1/", "/boards/niah/lengths/"])
     query = {
         "length": rng.choice(["", "1024", "4096", "16384", "77"]),
-        "cost": rng.choice(["", "ttft_ms", "peak_memory_bytes", "decode_tokens_per_s", "nonsense"]),
+        "cost": rng.choice(
+            ["", "ttft_ms", "peak_memory_bytes", "usd_per_million_output_tokens", "decode_j_per_token", "nonsense"]
+        ),
+        "task": rng.choice(["", "", "all", "vt"]),
         "hardware": rng.choice(["", "local-cpu", "abacus"]),
         "family": rng.choice(["", "full attention", "none"]),
         "trust": rng.choice(["", "measured", "self-reported", "reproduced"]),

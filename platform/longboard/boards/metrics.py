@@ -6,6 +6,7 @@ Where the catalogue names a metric that stands here too, its entry counts. Money
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from longboard_tasks import catalogue
 from longboard_tasks.catalogue import MetricInfo, SuiteInfo, TaskInfo
@@ -14,13 +15,14 @@ WHOLE_SUITE = "all"  # the task that stands for every task of a suite version
 MEAN, MEAN_ABOVE_CHANCE = "mean_accuracy", "mean_above_chance"
 OUTPUT_PRICE, PROMPT_PRICE = "usd_per_million_output_tokens", "usd_per_million_prompt_tokens"
 
+_USD: Any = "USD"  # no unit of the contract: nobody measures it, and no bundle carries it
 _OURS = (
     MetricInfo(MEAN, "Mean accuracy over all tasks", "share", True),
     MetricInfo(MEAN_ABOVE_CHANCE, "Mean accuracy above chance", "share", True),
     MetricInfo("decode_j_per_token", "Energy per output token", "J", False),
     MetricInfo("prefill_j_per_token", "Energy per prompt token", "J", False),
-    MetricInfo(OUTPUT_PRICE, "USD per million output tokens", "1", False),
-    MetricInfo(PROMPT_PRICE, "USD per million prompt tokens", "1", False),
+    MetricInfo(OUTPUT_PRICE, "Price of a million output tokens", _USD, False),
+    MetricInfo(PROMPT_PRICE, "Price of a million prompt tokens", _USD, False),
 )
 METRICS = {metric.name: metric for metric in _OURS} | catalogue.METRICS
 

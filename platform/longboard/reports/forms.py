@@ -40,7 +40,7 @@ class ReportForm(forms.Form):
         max_length=MAX_TEXT,
         strip=False,  # lines are counted
         widget=forms.Textarea(attrs={"rows": 8, "spellcheck": "false", "class": "code"}),
-        help_text=f"One a line, at most {MAX_NUMBERS}: {','.join(COLUMNS)}. Shares run from 0 to 1; the interval is at 95 %.",
+        help_text=f"One a line, at most {MAX_NUMBERS}: {', '.join(COLUMNS)}. Shares run from 0 to 1; the interval is at 95 %.",
     )
     note = forms.CharField(max_length=300, required=False)
     idempotency_key = forms.CharField(max_length=100, required=False, widget=forms.HiddenInput)
