@@ -12,6 +12,7 @@ from longboard.errors import LongboardError
 from longboard.form_errors import show_on
 from longboard.registry import queries, services
 from longboard.registry.forms import HubModelForm
+from longboard.registry.methods import method_lines, method_page
 from longboard.submissions.models import Run
 from longboard.submissions.queries import latest_runs
 
@@ -55,3 +56,22 @@ def suite(request: HttpRequest, name: str) -> HttpResponse:
     if page is None:
         raise Http404(f'There is no suite "{name[:60]}". The suites page lists those that there are.')
     return render(request, "registry/suite.html", {"page": page})
+
+
+@require_safe
+def methods(request: HttpRequest) -> HttpResponse:
+    return render(request, "registry/methods.html", {"methods": method_lines()})
+
+
+@require_safe
+def method(request: HttpRequest, name: str) -> HttpResponse:
+    page = method_page(name, request.GET)
+    if page is None:
+        raise Http404(f'There is no method "{name[:60]}". The methods page lists those that there are.')
+    controls = (
+        ("model", "Model", page.models),
+        ("hardware", "Hardware", page.hardware),
+        ("length", "Context length", page.lengths),
+        ("suite", "Suite", page.suites),
+    )
+    return render(request, "registry/method.html", {"page": page, "controls": controls})
