@@ -14,7 +14,6 @@ from longboard_kernels.errors import require
 from longboard_kernels.quantised import GROUP, QuantisedKV, dequantise
 
 LEAST_ROWS = 16  # of a matrix product
-_workspaces: dict[tuple[torch.device, int, int, int, int], tuple[Tensor, Tensor, Tensor]] = {}
 
 
 def decode_attention(
@@ -32,7 +31,7 @@ def decode_attention(
     returns  [B, H, D], dtype of q
 
     The tiles of all rows and heads lie end to end; each of W programs takes a T-th of W of them, so a batch of unequal rows is as
-    fast as an equal one. The last program to finish a head puts its parts together. Codes are turned into numbers exactly before
+    fast as an equal one; a second, small launch puts the parts of a head together. Codes are turned into numbers exactly before
     a product and scales stand on q and p: no constant rides through a dot (tensor cores truncate their sums).
     Source: Sanovar et al. 2024 (LeanAttention, arXiv:2405.10480); sinks and window: Xiao et al. 2024 (arXiv:2309.17453).
     Held to `decode_attention_ref`: 4e-3 in bf16 and over an 8-bit cache, 6e-3 over a 4-bit one, at every length to 1M.
@@ -57,7 +56,9 @@ def decode_attention(
     config = tuned.choose("decode", f"{bits}-d{size}-{tuned.bucket(room)}")
     share = heads // kv_heads
     workers = max(1, int(multiprocessors(q.device) * config["per_sm"]))
-    parts, stats, arrived = _workspace(q.device, workers + batch * kv_heads, share, size, batch * kv_heads)
+    slots = workers + batch * kv_heads
+    parts = torch.empty(slots, share, size, dtype=torch.float32, device=q.device)
+    tops, sums = torch.empty(2, slots, share, dtype=torch.float32, device=q.device)
     out = torch.empty_like(q)
     if isinstance(keys, QuantisedKV):
         k, v, block = keys.k_codes, keys.v_codes, GROUP
@@ -71,13 +72,18 @@ def decode_attention(
         k, v, block, sk, sv, zk, zv = keys, values, config["block"], q, q, q, q
         strides = keys.stride()[:3]
     _decode[(workers,)](
-        q.contiguous(), k, v, sk, sv, zk, zv, out, parts, stats, arrived, lengths, pages if pages is not None else lengths,
+        q.contiguous(), k, v, sk, sv, zk, zv, out, parts, tops, sums, lengths, pages if pages is not None else lengths,
         (scale if scale is not None else size**-0.5) * 1.4426950408889634, batch, *strides,
         pages.stride(0) if pages is not None else 0, first.shape[2] if quantised else 0, sinks, window,
         BITS=bits, HKV=kv_heads, G=share, GP=max(LEAST_ROWS, triton.next_power_of_2(share)), D=size, BN=block,
         BB=triton.next_power_of_2(batch), PAGE=page if pages is not None else 0, HAS_WINDOW=window > 0,
-        JOIN=config["join"], ASM=q.is_cuda, STAGES=config["num_stages"], PRECISION="ieee" if q.dtype == torch.float32 else "tf32",
+        ASM=q.is_cuda, STAGES=config["num_stages"], PRECISION="ieee" if q.dtype == torch.float32 else "tf32",
         num_warps=config["num_warps"],
+    )  # fmt: skip
+    _join[(batch * kv_heads, share)](
+        out, parts, tops, sums, lengths, workers, batch, sinks, window,
+        HKV=kv_heads, G=share, D=size, BN=block, BB=triton.next_power_of_2(batch), HAS_WINDOW=window > 0,
+        JOIN=config["join"], num_warps=4,
     )  # fmt: skip
     return out
 
@@ -113,19 +119,6 @@ def decode_attention_cost(*, tokens: int, kv_heads: int, size: int, bits: int = 
     return Cost(nbytes=tokens * kv_heads * (2 * size * bits / 8 + scales))
 
 
-def _workspace(device: torch.device, slots: int, share: int, size: int, segments: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Partial sums, their maxima and sums, and the arrival counters, which every call leaves at zero. Kept for the process: a
-    CUDA graph replays with the addresses it saw."""
-    key = (device, slots, share, size, segments)
-    if key not in _workspaces:
-        _workspaces[key] = (
-            torch.empty(slots, share, size, dtype=torch.float32, device=device),
-            torch.empty(2, slots, share, dtype=torch.float32, device=device),
-            torch.zeros(segments, dtype=torch.int32, device=device),
-        )
-    return _workspaces[key]
-
-
 @triton.jit
 def _count_tiles(length, SINKS, WINDOW, BN: tl.constexpr, HAS_WINDOW: tl.constexpr):
     """(tiles that hold a seen token, tiles left out between sinks and window, tiles of the sinks)."""
@@ -154,27 +147,27 @@ def _halves_of_bytes(x, ASM: tl.constexpr):
 
 @triton.jit
 def _halves_of_nibbles(x, ASM: tl.constexpr):
-    """Low and high nibbles of bytes -> two fp16 tensors, exactly: 1024 + v, and 1024 + 16 v divided by 16 in one rounding."""
+    """Low and high nibbles v of bytes -> 2 v - 15 as fp16, exactly: 1024 + 2 v less 1039, and (1024 + 16 v) / 8 less 143."""
     if ASM:
         low, high = tl.inline_asm_elementwise(
             "{ .reg .b32 a, b, c, d; prmt.b32 a, $4, 0, 0x4140; prmt.b32 b, $4, 0, 0x4342; mov.b32 c, 0x64006400;"
-            " lop3.b32 $0, a, 0x000F000F, c, 0xEA; lop3.b32 $1, b, 0x000F000F, c, 0xEA;"
-            " lop3.b32 $2, a, 0x00F000F0, c, 0xEA; lop3.b32 $3, b, 0x00F000F0, c, 0xEA;"
-            " sub.f16x2 $0, $0, c; sub.f16x2 $1, $1, c; mov.b32 c, 0x2C002C00; mov.b32 d, 0xD400D400;"
+            " lop3.b32 $2, a, 0x00F000F0, c, 0xEA; lop3.b32 $3, b, 0x00F000F0, c, 0xEA; shl.b32 a, a, 1; shl.b32 b, b, 1;"
+            " lop3.b32 $0, a, 0x001E001E, c, 0xEA; lop3.b32 $1, b, 0x001E001E, c, 0xEA; mov.b32 c, 0x640F640F;"
+            " sub.f16x2 $0, $0, c; sub.f16x2 $1, $1, c; mov.b32 c, 0x30003000; mov.b32 d, 0xD878D878;"
             " fma.rn.f16x2 $2, $2, c, d; fma.rn.f16x2 $3, $3, c, d; }",
             "=&r,=&r,=&r,=&r,r", [x], dtype=(tl.float16, tl.float16), is_pure=True, pack=4,
         )  # fmt: skip
     else:
-        low = (x & 0xF).to(tl.float16)
-        high = ((x >> 4) & 0xF).to(tl.float16)
+        low = (x & 0xF).to(tl.float16) * 2.0 - 15.0
+        high = ((x >> 4) & 0xF).to(tl.float16) * 2.0 - 15.0
     return low, high
 
 
 @triton.jit
 def _decode(
-    Q, K, V, SK, SV, ZK, ZV, OUT, PARTS, STATS, ARRIVED, LENGTHS, PAGES, SCALE, B, skb, skh, skn, pb, NG, SINKS, WINDOW,
+    Q, K, V, SK, SV, ZK, ZV, OUT, PARTS, TOPS, SUMS, LENGTHS, PAGES, SCALE, B, skb, skh, skn, pb, NG, SINKS, WINDOW,
     BITS: tl.constexpr, HKV: tl.constexpr, G: tl.constexpr, GP: tl.constexpr, D: tl.constexpr, BN: tl.constexpr,
-    BB: tl.constexpr, PAGE: tl.constexpr, HAS_WINDOW: tl.constexpr, JOIN: tl.constexpr, ASM: tl.constexpr,
+    BB: tl.constexpr, PAGE: tl.constexpr, HAS_WINDOW: tl.constexpr, ASM: tl.constexpr,
     STAGES: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """One run of tiles. A segment is one key head of one row; a run may touch several, a segment may be touched by several runs.
@@ -305,39 +298,54 @@ def _decode(
             acc = acc * 0.00390625 + zeros[:, None]  # the 256 that kept p * scale out of fp16's subnormal numbers
         first = ((c0 + 1) * W + T - 1) // T - 1
         last = ((c0 + count) * W + T - 1) // T - 1
-        out = OUT + (segment * G + g)[:, None] * D + d[None, :]
         if first == last:
+            out = OUT + (segment * G + g)[:, None] * D + d[None, :]
             tl.store(out, (acc / total[:, None]).to(OUT.dtype.element_ty), mask=real)
         else:
-            part = ((w + segment) * G + g)[:, None] * D + d[None, :]
-            tl.store(PARTS + part, acc, mask=real)
-            spot = (w + segment) * G + g
-            tops = STATS
-            sums = STATS + (tl.num_programs(0) + B * HKV) * G
-            tl.store(tops + spot, top, mask=g < G)
-            tl.store(sums + spot, total, mask=g < G)
-            tl.debug_barrier()  # all threads have stored before one of them says so
-            before = tl.atomic_add(ARRIVED + segment, 1, sem="acq_rel")
-            if before == (last - first).to(tl.int32):
-                tl.store(ARRIVED + segment, 0)
-                top = tl.full((GP,), float("-inf"), tl.float32)
-                total = tl.zeros((GP,), tl.float32)
-                acc = tl.zeros((GP, D), tl.float32)
-                j = tl.arange(0, JOIN)
-                for i0 in tl.range(first + segment, last + segment + 1, JOIN):
-                    i = i0 + j
-                    ok = (i <= last + segment)[:, None] & (g < G)[None, :]
-                    spots = i[:, None] * G + g[None, :]
-                    their_tops = tl.load(tops + spots, mask=ok, other=float("-inf"), cache_modifier=".cg")
-                    their_sums = tl.load(sums + spots, mask=ok, other=0.0, cache_modifier=".cg")
-                    at_parts = (i[:, None, None] * G + g[None, :, None]) * D + d[None, None, :]
-                    their = tl.load(PARTS + at_parts, mask=ok[:, :, None], other=0.0, cache_modifier=".cg")
-                    new = tl.maximum(top, tl.max(their_tops, 0))
-                    safe = tl.where(new == float("-inf"), 0.0, new)
-                    share = tl.exp2(their_tops - safe[None, :])
-                    fade = tl.exp2(top - safe)
-                    total = total * fade + tl.sum(their_sums * share, 0)
-                    acc = acc * fade[:, None] + tl.sum(their * share[:, :, None], 0)
-                    top = new
-                tl.store(out, (acc / total[:, None]).to(OUT.dtype.element_ty), mask=real)
+            part = (w + segment) * G + g
+            tl.store(PARTS + part[:, None] * D + d[None, :], acc, mask=real)
+            tl.store(TOPS + part, top, mask=g < G)
+            tl.store(SUMS + part, total, mask=g < G)
         t = stop
+
+
+@triton.jit
+def _join(
+    OUT, PARTS, TOPS, SUMS, LENGTHS, W, B, SINKS, WINDOW,
+    HKV: tl.constexpr, G: tl.constexpr, D: tl.constexpr, BN: tl.constexpr, BB: tl.constexpr, HAS_WINDOW: tl.constexpr,
+    JOIN: tl.constexpr,
+):  # fmt: skip
+    """Put the parts of one head together, where there is more than one."""
+    segment = tl.program_id(0)
+    g = tl.program_id(1)
+    rows = tl.arange(0, BB)
+    lengths = tl.load(LENGTHS + rows, mask=rows < B, other=0)
+    tiles, _, _ = _count_tiles(lengths, SINKS, WINDOW, BN, HAS_WINDOW)
+    wide = tiles.to(tl.int64) * HKV
+    T = tl.sum(wide, 0)
+    W = tl.minimum(W.to(tl.int64), T)
+    b = segment // HKV
+    count = tl.sum(tl.where(rows == b, tiles, 0), 0).to(tl.int64)
+    c0 = tl.sum(tl.where(rows < b, wide, 0), 0) + (segment % HKV) * count
+    first = ((c0 + 1) * W + T - 1) // T - 1
+    last = ((c0 + count) * W + T - 1) // T - 1
+    if first < last:
+        d = tl.arange(0, D)
+        j = tl.arange(0, JOIN)
+        top = tl.full((), float("-inf"), tl.float32)
+        total = tl.full((), 0.0, tl.float32)
+        acc = tl.zeros((D,), tl.float32)
+        for i0 in tl.range(first + segment, last + segment + 1, JOIN):
+            ok = i0 + j <= last + segment
+            i = (i0 + j) * G + g
+            tops = tl.load(TOPS + i, mask=ok, other=float("-inf"))
+            sums = tl.load(SUMS + i, mask=ok, other=0.0)
+            parts = tl.load(PARTS + i[:, None] * D + d[None, :], mask=ok[:, None], other=0.0)
+            new = tl.maximum(top, tl.max(tops, 0))
+            safe = tl.where(new == float("-inf"), 0.0, new)  # parts that saw nothing: the edge of a window
+            share = tl.exp2(tops - safe)
+            fade = tl.exp2(top - safe)
+            total = total * fade + tl.sum(sums * share, 0)
+            acc = acc * fade + tl.sum(parts * share[:, None], 0)
+            top = new
+        tl.store(OUT + (segment * G + g) * D + d, (acc / total).to(OUT.dtype.element_ty))

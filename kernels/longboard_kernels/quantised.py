@@ -14,7 +14,10 @@ GROUP = 128  # tokens that share a key scale; a page, where pages are used
 
 @dataclass(frozen=True, slots=True)
 class QuantisedKV:
-    """Keys and values of one layer in groups of 128 tokens. A number is code * scale + zero (8 bits: no zero).
+    """Keys and values of one layer in groups of 128 tokens. A number is code * scale, or at 4 bits (2 code - 15) * scale + zero.
+
+    The odd numbers around zero are for the tensor cores: they truncate their sums, so codes that are all positive leave a bias
+    that grows with the length (0.2 of the output at a million tokens on an H200) and that no zero takes off again.
 
     k_codes  [B, HKV, n, 128, D] int8;  4 bits: [B, HKV, n, 64, D] uint8, byte j holds token j (low) and token j + 64 (high)
     k_scale  [B, HKV, n, D] fp32, one for each channel of a group; k_zero the same, or None
@@ -60,7 +63,7 @@ def dequantise(cache: QuantisedKV) -> tuple[Tensor, Tensor]:
     """The keys and values that the cache stands for, [B, HKV, T, D] fp32."""
     k, v = cache.k_codes, cache.v_codes
     if cache.bits == 4:
-        k, v = torch.cat([k & 15, k >> 4], dim=3), torch.cat([v & 15, v >> 4], dim=4)
+        k, v = (torch.cat([x & 15, x >> 4], dim=along).short() * 2 - 15 for x, along in ((k, 3), (v, 4)))
     keys = k.float() * cache.k_scale[:, :, :, None]
     values = v.float().transpose(3, 4) * cache.v_scale[..., None]
     if cache.k_zero is not None and cache.v_zero is not None:
@@ -74,5 +77,6 @@ def _encode(x: Tensor, along: int, bits: int) -> tuple[Tensor, Tensor, Tensor | 
         scale = x.abs().amax(along, keepdim=True).clamp_min(1e-8) / 127
         return (x / scale).round().clamp(-127, 127).to(torch.int8), scale.squeeze(along), None
     low, high = x.amin(along, keepdim=True), x.amax(along, keepdim=True)
-    scale = ((high - low) / 15).clamp_min(1e-8)
-    return ((x - low) / scale).round().clamp(0, 15).to(torch.uint8), scale.squeeze(along), low.squeeze(along)
+    step = ((high - low) / 15).clamp_min(1e-8)
+    codes = ((x - low) / step).round().clamp(0, 15).to(torch.uint8)
+    return codes, (step / 2).squeeze(along), (low + 7.5 * step).squeeze(along)

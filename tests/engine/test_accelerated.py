@@ -13,10 +13,12 @@ from tiny import load_tiny, random_ids
 from longboard_kernels.accelerate import accelerate, mixers
 from longboard_tasks.contract import ModelRef, RunSpec, Runtime, SystemSpec
 from longboard_tasks.engine.errors import MethodError
+from longboard_tasks.engine.graph import decoding
 from longboard_tasks.engine.kernels import use_kernels
 from longboard_tasks.engine.loading import LoadedModel
 from longboard_tasks.engine.reader import open_reader
 from longboard_tasks.engine.selftest import run_self_test
+from longboard_tasks.engine.stream import fork
 from longboard_tasks.evaluate import evaluate
 
 # Of each architecture, what runs ours beside its norms.
@@ -128,3 +130,40 @@ def test_an_accelerated_evaluation_has_the_stock_scores_and_says_what_it_ran(mod
     assert ours.manifest.settings["kernels"] == "longboard"
     assert float(ours.manifest.settings["kernels_error"]) <= float(ours.manifest.settings["kernels_tolerance"])
     assert "kernels" not in stock.manifest.settings
+
+
+@pytest.mark.parametrize(
+    ("name", "kernels"), [("llama", True), ("mamba", True), ("mamba2", True), ("mamba2", False), ("mistral", True)]
+)
+def test_a_preallocated_step_gives_the_tokens_of_the_growing_one(name: str, kernels: bool) -> None:
+    loaded, ids = own(name), torch.tensor([random_ids(70)])
+    if kernels:
+        use_kernels(loaded)
+    reader = open_reader(loaded.model, chunk=64)
+    growing, still = reader.open(70), reader.open(70)
+    logits, again = reader.read_last(growing, ids), reader.read_last(still, ids)
+    with decoding(reader, still, 12, eager=True) as step:
+        assert (step is None) == (name == "mistral")  # its window slides: Python moves it
+        if step is None:
+            return
+        for number in range(12):
+            assert torch.allclose(again, logits, atol=1e-4 * float(logits.std()))
+            chosen = logits.argmax(-1).tolist()
+            logits, again = reader.read(growing, torch.tensor([chosen]), 1)[:, -1], step(chosen, number)
+    assert still.position == growing.position == 82
+    assert torch.allclose(reader.read(still, ids, 1), reader.read(growing, ids, 1), atol=1e-4 * float(logits.std()))
+
+
+def test_rows_of_a_batch_tick_together() -> None:
+    loaded = own("llama")
+    use_kernels(loaded)
+    reader = open_reader(loaded.model, chunk=64)
+    alone = reader.open(30)
+    reader.read_last(alone, torch.tensor([random_ids(30)]))
+    pair, twin = fork(alone, 2, reserve=50), fork(alone, 2, reserve=50)
+    with decoding(reader, pair, 8, eager=True) as step:
+        assert step is not None
+        for number in range(8):
+            rows = [[number, 255 - number]] * 2
+            wanted = reader.read(twin, torch.tensor(rows[0])[:, None], 1)[:, -1]
+            assert torch.allclose(step(rows[0], number), wanted, atol=1e-4 * float(wanted.std()))

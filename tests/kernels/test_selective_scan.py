@@ -32,10 +32,23 @@ def make(batch: int, tokens: int, channels: int, size: int, device: str) -> dict
     return {"u": u, "dt": dt, "a": a, "b": b, "c": c, "skip": skip, "z": z, "dt_bias": bias}
 
 
-@pytest.mark.parametrize(("tokens", "shortest"), [(1, 128), (2, 128), (70, 128), (70, 16), (65, 8)])
-@pytest.mark.parametrize(("channels", "size"), [(32, 16), (40, 8)])
-def test_any_number_of_segments_gives_the_recurrence_and_its_state(tokens, shortest, channels, size, device) -> None:
+@pytest.mark.parametrize(
+    ("tokens", "shortest", "channels", "size", "speed"),
+    [
+        (1, 128, 40, 16, 1),
+        (2, 128, 32, 8, 1),
+        (50, 128, 40, 8, 1),
+        (50, 16, 32, 16, 1),
+        (49, 8, 40, 4, 1),
+        (64, 16, 32, 4, 60),
+    ],
+)
+def test_any_number_of_segments_gives_the_recurrence_and_its_state(
+    tokens, shortest, channels, size, speed, device
+) -> None:
+    """speed 60: what came before a segment is forgotten within it, and the launch that adds it stops early."""
     made = make(2, tokens, channels, size, device)
+    made["a"] = made["a"] * speed - (speed > 1) * 20
     state = torch.randn(2, channels, size, device=device)
     wanted, end = scan_by_hand(*[made[n] for n in ("u", "dt", "a", "b", "c", "skip", "z", "dt_bias")], state)
     with forced("selective_scan", {"warps": 64, "unroll": 4, "shortest": shortest}):
@@ -45,10 +58,10 @@ def test_any_number_of_segments_gives_the_recurrence_and_its_state(tokens, short
 
 
 def test_a_cut_sequence_gives_the_same_as_a_whole_one(device: str) -> None:
-    made = make(1, 50, 32, 16, device)
+    made = make(1, 36, 32, 8, device)
     whole = selective_scan(**made)
-    state, parts = torch.zeros(1, 32, 16, device=device), []
-    for first, stop in ((0, 21), (21, 22), (22, 50)):
+    state, parts = torch.zeros(1, 32, 8, device=device), []
+    for first, stop in ((0, 21), (21, 22), (22, 36)):
         part = {k: v[:, first:stop] if v.dim() == 3 else v for k, v in made.items()}
         parts.append(selective_scan(**part, state=state))
     assert relative_error(torch.cat(parts, dim=1), whole) < 1e-5

@@ -82,7 +82,7 @@ def attend(
     A layer with a `clock` is being decoded: where the token goes and how far it looks stand on the device, and the whole
     buffer is attended to by K1, so that one CUDA graph serves every step.
     """
-    layer = past_key_values.layers[self.layer_idx] if past_key_values is not None else None
+    layer: Any = past_key_values.layers[self.layer_idx] if past_key_values is not None else None
     if position_embeddings is None or not getattr(layer, "lends_buffers", False):
         return run_stock(
             self, hidden_states, position_embeddings=position_embeddings, attention_mask=attention_mask,
@@ -94,7 +94,8 @@ def attend(
         k = k * self.key_multiplier
     keys, values = layer.open_room(k.transpose(1, 2), v.transpose(1, 2))
     clock = layer.clock
-    rope_and_store(q, k, v, *position_embeddings, keys, values, layer.length if clock is None else clock.start)
+    cos, sin = position_embeddings
+    rope_and_store(q, k, v, cos, sin, keys, values, layer.length if clock is None else clock.start)
     if clock is not None:
         out = decode_attention(q[:, 0], keys, values, clock.lengths, scale=self.scaling)
         return self.o_proj(out.view(rows, 1, -1)), None

@@ -30,11 +30,14 @@ class Acceleration:
     swapped: dict[str, int] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
     modules: list[Any] = field(default_factory=list, repr=False)
+    model: Any = field(default=None, repr=False)
 
     def undo(self) -> None:
         """Every module runs its own forward again."""
         for module in self.modules:
             unswap(module)
+        if self.model is not None:
+            self.model.follows_clock = False
         self.modules.clear()
         self.accepted = False
 
@@ -50,7 +53,7 @@ def accelerate(model: Any, *, tokens: int = TOKENS, read: Callable[[Tensor], Ten
     stay where they are and may change dtype later.
     """
     dtype = next(p.dtype for p in model.parameters() if p.dtype.is_floating_point)
-    result = Acceleration(accepted=False, reason="", tolerance=TOLERANCES.get(dtype, 0.0))
+    result = Acceleration(accepted=False, reason="", tolerance=TOLERANCES.get(dtype, 0.0), model=model)
     if not result.tolerance:
         result.reason = f"no tolerance is stated for {dtype}"
         return result
@@ -104,6 +107,9 @@ def _swap_all(model: Any, result: Acceleration) -> None:
             put(module, blocks.norm)
     _link_blocks(model, put)
     result.swapped = dict(counts)
+    # May a CUDA graph decode it? Only if every attention in it reads its place from the device.
+    attending = [m for m in model.modules() if hasattr(m, "k_proj") and hasattr(m, "layer_idx")]
+    model.follows_clock = all(type(m).__name__ in blocks.ATTENTION for m in attending)
 
 
 def _link_blocks(model: Any, put: Any) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from longboard_tasks.engine.errors import NonFiniteLogits
+from longboard_tasks.engine.graph import decoding
 from longboard_tasks.engine.methods import Method
 from longboard_tasks.engine.reader import Reader
 from longboard_tasks.engine.stream import Stream, count_bytes, fork, held_tokens, join, restore, take_snapshot
@@ -173,7 +174,10 @@ class Walk:
             answer.logprob = float(totals[row])
         self._check_finite(last, length)
         if asks[0].new_tokens:
-            self._decode(batch, asks, answers, last, self._reading_on(stream, asks), set(range(len(batch))))
+            most = 0 if self.method else max(ask.new_tokens for ask in asks)  # a Method looks after every step
+            with decoding(self.reader, stream, most) as by_graph:
+                read_next = by_graph or self._reading_on(stream, asks)
+                self._decode(batch, asks, answers, last, read_next, set(range(len(batch))))
         self._note("decoded", stream)
         return answers
 
