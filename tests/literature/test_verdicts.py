@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from longboard.literature.catalogue import STAND_INS, Claim, load_claims, load_papers
-from longboard.literature.evidence import COMPUTED, MEASURED, all_verdicts, verdict_of
+from longboard.literature.evidence import COMPUTED, MEASURED, all_verdicts, one_pass_edge, verdict_of
+from longboard.literature.measurements import load_tables
 from longboard.literature.verdicts import Evidence, judge
 from longboard_tasks.shapes import load_shapes
 
@@ -119,14 +120,23 @@ def test_the_closed_forms_hold_exactly():
 
 
 def test_the_seed_papers_capacity_rests_on_whose_logits_are_kept():
-    """One pass in plain torch ends far before 220K; in chunks, with the logits in bf16, the same model passes it."""
-    found = verdict_of(load_claims()["ssm-characterization-01"])
-    assert found.outcome == "in_part"
-    assert found.evidence.value < 100_000
-    assert "235,504" in found.says
-    control = verdict_of(load_claims()["ssm-characterization-03"])
-    assert control.outcome == "reported"
-    assert control.evidence.value < 0.5  # with last-token logits the Transformer is the one with room
+    """One pass in plain torch ends far before 220K; in chunks the same model passes it with the logits in bf16, and does not
+    in the fp32 that its class returns."""
+    for table, outcome, in_chunks in (("h100-80gb", "in_part", "235,504"), ("h200", "fails", "115,648")):
+        found = verdict_of(load_claims()["ssm-characterization-01"], load_tables()[table])
+        assert found.outcome == outcome
+        assert found.evidence.value < 100_000
+        assert in_chunks in found.says
+        control = verdict_of(load_claims()["ssm-characterization-03"], load_tables()[table])
+        assert control.outcome == "reported"
+        assert control.evidence.value < 0.5  # with last-token logits the Transformer is the one with room
+
+
+def test_a_search_that_ran_out_of_time_is_a_lower_bound_where_logits_are_kept():
+    tokens, how = one_pass_edge(load_tables()["h200"], "qwen2.5-0.5b", "full")
+    limit = load_tables()["h200"].limit("qwen2.5-0.5b", "one_shot", "full", 24 * 2**30)
+    assert (tokens, limit.ended) == (limit.tokens, "no_time")
+    assert how.startswith("at least")
 
 
 def test_stand_ins_are_shapes_that_ship():
@@ -138,6 +148,6 @@ def test_stand_ins_are_shapes_that_ship():
 def test_measured_evidence_names_its_device_and_day():
     for verdict in all_verdicts():
         if verdict.evidence and verdict.claim.claim_id in MEASURED:
-            assert "H100" in verdict.evidence.hardware
+            assert verdict.evidence.hardware in {table.device for table in load_tables().values()}
             assert verdict.evidence.measured_on
             assert verdict.evidence.low <= verdict.evidence.value <= verdict.evidence.high

@@ -158,6 +158,8 @@ def one_pass_edge(table: Table, system: str, logits: str) -> tuple[int, str] | N
     found = table.limit(system, "one_shot", logits, CAP)  # type: ignore[arg-type]  # one of its words
     if found and found.ended == "out_of_memory":
         return found.tokens, "measured"
+    if found and logits == "full":  # the line below would leave the logits out
+        return found.tokens, "at least: the search ran out of time"
     cells = [table.find(system, "prefill", n, reading="one_shot") for n in table.lengths(system, "prefill")]
     peaks = [(c.context_length, c.memory.peak) for c in cells if c and c.memory and not c.failure]
     if len(peaks) < 2 or peaks[-1][1] < 0.25 * CAP:

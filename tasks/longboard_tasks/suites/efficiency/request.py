@@ -11,7 +11,7 @@ from longboard_tasks.suites.efficiency.energy import WINDOW_S
 from longboard_tasks.suites.efficiency.report import Logits, Reading
 
 Part = Literal["cells", "slope", "energy", "limits", "full_logits", "breakdown", "batch"]
-PARTS: tuple[Part, ...] = ("slope", "cells", "breakdown", "energy", "limits", "full_logits", "batch")
+PARTS: tuple[Part, ...] = ("slope", "cells", "batch", "energy", "full_logits", "breakdown", "limits")
 
 
 class Request(Spec):
