@@ -121,6 +121,7 @@ class World:
         """What stands for a route's parameter. A parameter that is not known here wants a line in `values`."""
         if name == "slug":
             slugs = {
+                "methods": "snapkv",
                 "models": "model-a",
                 "hardware": "local-cpu",
                 "pools": "owners-pool",

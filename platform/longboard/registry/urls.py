@@ -7,7 +7,7 @@ urlpatterns = [
     path("models/register/", views.register_model, name="register-model"),
     path("models/<slug:slug>/", views.model, name="model"),
     path("methods/", views.methods, name="methods"),
-    path("methods/<slug:name>/", views.method, name="method"),
+    path("methods/<slug:slug>/", views.method, name="method"),
     path("suites/", views.suites, name="suites"),
     path("suites/<str:name>/", views.suite, name="suite"),
 ]

@@ -64,10 +64,10 @@ def methods(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def method(request: HttpRequest, name: str) -> HttpResponse:
-    page = method_page(name, request.GET)
+def method(request: HttpRequest, slug: str) -> HttpResponse:
+    page = method_page(slug, request.GET)
     if page is None:
-        raise Http404(f'There is no method "{name[:60]}". The methods page lists those that there are.')
+        raise Http404(f'There is no method "{slug[:60]}". The methods page lists those that there are.')
     controls = (
         ("model", "Model", page.models),
         ("hardware", "Hardware", page.hardware),
