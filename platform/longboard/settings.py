@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Any
 
 from longboard import env
 
@@ -133,10 +134,10 @@ CELERY_BROKER_URL = env.text("LONGBOARD_BROKER_URL") or "filesystem://"
 BROKER_DIR = DATA_DIR / "broker"
 
 
-def _caches(broker_url: str) -> dict[str, dict[str, object]]:
+def _caches(broker_url: str) -> dict[str, dict[str, Any]]:
     """Rendered pages stay in each process. Counts of requests go to Redis where the site has one, so that they are one for all
     its processes; a site without is one process, whose memory is enough."""
-    local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    local: dict[str, Any] = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
     if not broker_url.startswith(("redis://", "rediss://")):
         return {"default": local, "traffic": local | {"LOCATION": "traffic"}}
     shared = {

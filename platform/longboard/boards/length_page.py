@@ -19,7 +19,7 @@ from longboard.boards.figures import LengthSeries, Mark, mark_of
 from longboard.boards.lengths import effective_length, length_area
 from longboard.boards.metrics import METRICS, default_metric
 from longboard.boards.queries import Choice, Found, choose_hardware, controls
-from longboard.boards.reasons import Reasons, missing_html, stopped_runs
+from longboard.boards.reasons import Partial, Reasons, missing_html, stopped_runs
 from longboard.boards.reported import source_for
 from longboard.boards.selection import checked, facets_of, masks_of
 from longboard.boards.sources import Key, Number
@@ -102,7 +102,7 @@ def length_page(found: Found, view: BoardView) -> LengthPage:
         found.suite.pk,
         0,
         stopped_runs(hardware_id, (found.suite.pk,), 0, np.array(page, np.int64)),
-        partial=source.partial(key, hardware_id=hardware_id) if key.is_whole else {},
+        partial=source.partial(key, hardware_id=hardware_id) if key.is_whole else Partial(),
         complete={n: len(tasks_at(found.info, n)) for n in map(int, matrix.lengths)} if key.is_whole else {},
     )
     shorts = short_names([known[pk] for pk in {*page, *map(int, matrix.systems[:CURVES])}])

@@ -23,7 +23,7 @@ from longboard.boards.figures import FrontPoint
 from longboard.boards.metrics import COSTS, METRICS, board_info, default_metric, stored_cost
 from longboard.boards.models import Cell, Column
 from longboard.boards.prices import Price, priced
-from longboard.boards.reasons import Reasons, StoppedRuns, stopped_runs
+from longboard.boards.reasons import Partial, Reasons, StoppedRuns, stopped_runs
 from longboard.boards.reported import source_for
 from longboard.boards.selection import Selection, checked, part, select
 from longboard.boards.sources import Key, Place
@@ -182,14 +182,14 @@ def board(found: Found, view: BoardView) -> Board:
     held = source.held(key, cost=rate, efficiency_id=found.efficiency_id, hardware_id=hardware_id, length=length)
     held = replace(held, costs=priced(view.cost, held.costs, price))
     stored = source.front(key, cost=rate, hardware_id=hardware_id, length=length) if price or not is_money else None
-    partial = source.partial(key, hardware_id=hardware_id) if key.is_whole else {}
+    partial = source.partial(key, hardware_id=hardware_id) if key.is_whole else Partial()
     shown = None
     if large:
         shown = select(view, held, known, np.zeros(0, np.int64), stored)
         page = part(shown, _rows_of_page(view.page))
         stopped = stopped_runs(hardware_id, suite_ids, length, page.systems)
     without = {system for system, suite, at in stopped if suite == found.suite.pk and (at == length or not large)}
-    extra = np.array(sorted(without | {system for system, at in partial if at == length or not large}), np.int64)
+    extra = np.union1d(np.array(sorted(without), np.int64), partial.systems(length if large else None))
     unseen = extra[~(np.isin(extra, held.gains.systems) | np.isin(extra, held.elsewhere))]
     if shown is None or len(unseen):
         shown = select(view, held, known, unseen, stored)

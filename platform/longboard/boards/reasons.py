@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -40,24 +41,51 @@ StoppedRuns = Mapping[tuple[int, int, int], Stopped]  # by (System, suite, conte
 
 
 @dataclass(frozen=True, slots=True)
+class Partial:
+    """How many of a suite's tasks each System has, by context length: arrays over System ids."""
+
+    counts: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def count(cls, columns: Iterable[tuple[int, np.ndarray]]) -> Partial:
+        """From the System ids [N] that have one task at a length, task by task."""
+        by_length: dict[int, list[np.ndarray]] = defaultdict(list)
+        for length, systems in columns:
+            by_length[length].append(systems)
+        return cls({length: np.bincount(np.concatenate(parts)) for length, parts in by_length.items()})
+
+    def tasks(self, system: int, length: int) -> int:
+        counts = self.counts.get(length)
+        return int(counts[system]) if counts is not None and system < len(counts) else 0
+
+    def systems(self, length: int | None = None) -> np.ndarray:
+        """Ids that have any task at this length; None: at any."""
+        wanted = [counts for at, counts in self.counts.items() if length in (None, at)]
+        return (
+            np.unique(np.concatenate([np.flatnonzero(counts) for counts in wanted]))
+            if wanted
+            else np.zeros(0, np.int64)
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Reasons:
     """What a board knows about the numbers that it lacks.
 
-    `partial`: (System, context length) -> tasks measured, of a whole suite's mean, and `complete`: context length -> tasks
-    that there are. `unpriced`: the cost is money and the hardware has no price. `unmeasured`: what to call a cost that an
-    accepted run did not bring.
+    `partial`: the tasks measured, of a whole suite's mean, and `complete`: context length -> tasks that there are. `unpriced`:
+    the cost is money and the hardware has no price. `unmeasured`: what to call a cost that an accepted run did not bring.
     """
 
     gain_suite: int
     cost_suite: int
     stopped: StoppedRuns
-    partial: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    partial: Partial = field(default_factory=Partial)
     complete: Mapping[int, int] = field(default_factory=dict)
     unpriced: bool = False
     unmeasured: str = "not run"
 
     def gain(self, facts: SystemFacts, length: int) -> Missing:
-        if done := self.partial.get((facts.pk, length)):
+        if done := self.partial.tasks(facts.pk, length):
             return Missing("partial", f"partial: {done} of {self.complete.get(length, done)} tasks")
         if self.complete and not self.complete.get(length):
             return Missing("not-run", "no task is this short")

@@ -18,6 +18,7 @@ import numpy as np
 from longboard.boards.columns import Slice
 from longboard.boards.metrics import METRICS
 from longboard.boards.prices import PRICE_FIELDS, price_of
+from longboard.boards.reasons import Partial
 from longboard.boards.sources import Front, Held, Key, Live, Number, Past, Place, Source
 from longboard.fleet.models import Hardware
 from longboard.reports.queries import live_numbers, report_url
@@ -93,7 +94,7 @@ class WithReports:
         empty = Slice.empty()
         return {n: _joined(base.get(n, empty), reported.get(n, empty)) for n in sorted({*base, *reported})}
 
-    def partial(self, key: Key, *, hardware_id: int) -> dict[tuple[int, int], int]:
+    def partial(self, key: Key, *, hardware_id: int) -> Partial:
         return self.base.partial(key, hardware_id=hardware_id)
 
     def _rows(self, where: dict[str, Any], hardware_id: int) -> Any:

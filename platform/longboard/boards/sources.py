@@ -17,7 +17,7 @@ from longboard.boards.columns import CELL_FIELDS, Slice, unpack_systems
 from longboard.boards.metrics import WHOLE_SUITE
 from longboard.boards.models import Cell, Column, FrontEntry, PastCell
 from longboard.boards.prices import PRICE_FIELDS, Price, price_of
-from longboard.boards.reasons import run_url
+from longboard.boards.reasons import Partial, run_url
 from longboard.fleet.models import Hardware
 from longboard.quantities import Quantity, quantity
 from longboard_tasks.catalogue import COST_TASK
@@ -100,7 +100,7 @@ class Source(Protocol):
     def front(self, key: Key, *, cost: str, hardware_id: int, length: int) -> Front | None: ...
     def numbers(self, key: Key, *, hardware_id: int, systems: Sequence[int]) -> dict[tuple[int, int], Number]: ...
     def matrix(self, key: Key, *, hardware_id: int) -> dict[int, Slice]: ...
-    def partial(self, key: Key, *, hardware_id: int) -> dict[tuple[int, int], int]: ...
+    def partial(self, key: Key, *, hardware_id: int) -> Partial: ...
 
 
 class Live:
@@ -160,13 +160,11 @@ class Live:
             for length, systems, numbers in rows.values_list("context_length", "systems", "numbers")
         }
 
-    def partial(self, key: Key, *, hardware_id: int) -> dict[tuple[int, int], int]:
-        """(System, context length) -> how many tasks of the suite have a number there."""
+    def partial(self, key: Key, *, hardware_id: int) -> Partial:
+        """How many tasks of the suite each System has a number of."""
         rows = Column.objects.filter(**key.parts, hardware=hardware_id).order_by()
-        found: Counter[tuple[int, int]] = Counter()
-        for length, systems in rows.values_list("context_length", "systems"):
-            found.update((system, length) for system in unpack_systems(systems).tolist())
-        return found
+        columns = rows.values_list("context_length", "systems")
+        return Partial.count((length, unpack_systems(systems)) for length, systems in columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +215,12 @@ class Past:
                 by_length[length].append(tuple(fields))
         return {length: Slice.from_rows(by_length[length]) for length in sorted(by_length)}
 
-    def partial(self, key: Key, *, hardware_id: int) -> dict[tuple[int, int], int]:
-        found: Counter[tuple[int, int]] = Counter()
+    def partial(self, key: Key, *, hardware_id: int) -> Partial:
+        by_length: dict[int, list[int]] = defaultdict(list)
         for rows in self._rows({**key.parts, "hardware": hardware_id}):
-            found.update(rows.values_list("system_id", "context_length"))
-        return found
+            for system, length in rows.values_list("system_id", "context_length"):
+                by_length[length].append(system)
+        return Partial.count((length, np.array(systems, np.int64)) for length, systems in by_length.items())
 
     def _rows(self, where: dict[str, Any]) -> tuple[Any, Any]:
         """Each key is in exactly one of the two: a Cell that is no younger, or the PastCell whose time it was."""
