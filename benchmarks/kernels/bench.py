@@ -56,6 +56,7 @@ class Bench:
             "ceilings": asdict(self.ceilings),
             "checks": [],
             "tuning": [],
+            "splits": [],
             "rows": [],
         }
         self.save()
@@ -139,6 +140,22 @@ class Bench:
             "first_call_s": round(first_s, 3),
             "extra_bytes": extra,
         }
+
+    def split(self, shape: str, work: Callable[[], Any]) -> None:
+        """A row with the milliseconds of each kernel of one call, by the profiler: where the time goes."""
+        from torch.profiler import ProfilerActivity, profile
+
+        if self.tuned or self.left_s < 8:
+            return
+        work()
+        with profile(activities=[ProfilerActivity.CUDA]) as seen:
+            work()
+            torch.cuda.synchronize()
+        spent: dict[str, float] = {}
+        for event in seen.profiler.kineto_results.events():
+            if "CUDA" in str(event.device_type()):
+                spent[event.name()[:60]] = spent.get(event.name()[:60], 0.0) + event.duration_ns() / 1e6
+        self.say("splits", {"shape": shape, "ms": {name: round(ms, 4) for name, ms in spent.items()}})
 
     def tune(
         self,

@@ -146,20 +146,19 @@ def time_plan(bench: Bench, shape: str, lengths: list[int], tuning: bool, found:
         grid = [
             {"block": n, "per_sm": p, "join": j, "num_warps": w, "num_stages": s}
             for n, p, j, w, s in (
-                (64, 2, 4, 4, 3),
-                (64, 2, 2, 4, 3),
-                (64, 1, 4, 4, 4),
-                (64, 2, 4, 4, 2),
-                (128, 1, 4, 8, 3),
-                (128, 1, 4, 4, 3),
-                (64, 3, 2, 4, 2),
-                (32, 3, 2, 4, 4),
-                (64, 2, 8, 8, 3),
+                (64, 2, 16, 4, 3),
+                (64, 1, 16, 4, 4),
+                (128, 1, 16, 8, 3),
+                (128, 1, 16, 4, 3),
+                (64, 3, 16, 4, 3),
+                (64, 2, 32, 4, 3),
+                (32, 4, 16, 4, 4),
             )
         ]
         found[key] = dict(bench.tune("decode", key, grid, lambda: decode_attention(q, k, v, held), now))
     with tuned.forced("decode", found.get(key, now)):
         bench.time(shape, "ours", lambda: decode_attention(q, k, v, held), cost, bits=16)
+        bench.split(shape, lambda: decode_attention(q, k, v, held))
     if len(set(lengths)) == 1:
         wide = q[:, :, None]
         bench.time(shape, "SDPA", lambda: scaled_dot_product_attention(wide, k, v, enable_gqa=True), cost, bits=16)
@@ -192,7 +191,15 @@ def time_coded(bench: Bench, length: int, tuning: bool, found: dict[str, dict[st
             return decode_attention(q, cache, None, held)
 
         if tuning:
-            tiles = ((2, 2, 4, 3), (2, 2, 4, 2), (2, 2, 4, 4), (1, 4, 8, 3), (3, 2, 4, 2), (2, 2, 8, 3), (4, 2, 4, 2))
+            tiles = (
+                (2, 16, 4, 3),
+                (3, 16, 4, 3),
+                (3, 16, 4, 2),
+                (2, 16, 4, 4),
+                (1, 16, 8, 3),
+                (4, 16, 2, 3),
+                (2, 16, 8, 3),
+            )
             names = ("per_sm", "join", "num_warps", "num_stages")
             grid = [{"block": 128} | dict(zip(names, tile, strict=True)) for tile in tiles]
             found[key] = dict(bench.tune("decode", key, grid, ours, now))

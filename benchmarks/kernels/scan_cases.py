@@ -98,15 +98,13 @@ def time_one_scan(
         grid = [
             {"warps": w, "unroll": u, "shortest": s}
             for w, u, s in (
-                (8, 4, 128),
-                (12, 4, 128),
-                (20, 4, 128),
-                (24, 4, 128),
-                (32, 4, 128),
-                (8, 8, 128),
-                (12, 8, 128),
-                (16, 2, 128),
-                (24, 2, 128),
+                (8, 4, 256),
+                (12, 4, 256),
+                (16, 4, 128),
+                (16, 2, 256),
+                (20, 2, 256),
+                (12, 8, 256),
+                (14, 4, 256),
             )
         ]
         found["n16"] = dict(bench.tune("selective_scan", "n16", grid, lambda: selective_scan(**made), now))
@@ -114,6 +112,7 @@ def time_one_scan(
     shape = f"B{batch} L{tokens // K}K D{channels} N16"
     with tuned.forced("selective_scan", found.get("n16", now)):
         bench.time(shape, "ours", lambda: selective_scan(**made), cost)
+        bench.split(shape, lambda: selective_scan(**made))
     if peer is not None:
         turned = {k: made[k].mT.contiguous() for k in ("u", "dt", "z", "b", "c")}
         bench.time(
@@ -249,6 +248,7 @@ def time_one_ssd(
     shape = f"L{tokens // K}K H{heads} P64 N{states}"
     with tuned.forced("ssd_scan", found.get(key, now)):
         bench.time(shape, "ours", lambda: ssd_scan(**made), cost)
+        bench.split(shape, lambda: ssd_scan(**made))
     if peer is not None:
         bench.time(
             shape,

@@ -108,6 +108,7 @@ def time_one_score(bench: Bench, window: int, tokens: int, tuning: bool, found: 
     shape = f"window 32 of {tokens // K}K" if key == "window" else f"all of {tokens // K}K"
     with tuned.forced("attention_received", found.get(key, now)):
         bench.time(shape, "ours", lambda: attention_received(q, keys), cost)
+        bench.split(shape, lambda: attention_received(q, keys))
     if key == "window":
         bench.time(shape, "torch", lambda: stock_window(q, keys), cost)
     elif tokens <= 16 * K:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton
@@ -33,11 +36,11 @@ def token_logprobs(hidden: Tensor, head: Tensor, targets: Tensor, *, bias: Tenso
     targets  [T]     int64, 0 to V - 1
     bias     [V]     or None
 
-    A tile of tokens x vocabulary is multiplied by the library (fp32 out), stays in the L2 cache, and is folded into a running
-    maximum, sum, target and argmax by our kernel. Nothing of size T x V exists.
+    A tile of tokens x vocabulary is multiplied by the library (fp32 out) and folded into a running maximum, sum, target and
+    argmax by our kernel, on a second stream while the next tile is multiplied. Nothing of size T x V exists.
     Source: the online softmax of Milakov and Gimelshein 2018 (arXiv:1805.02867); over a vocabulary: Wijmans et al. 2024 (Cut
     Cross-Entropy, arXiv:2411.09009). Held to `token_logprobs_ref`: 1e-3 absolute, the argmax equal but for ties.
-    Cost: 2 T E V FLOPs; compute-bound. Memory: one tile, 64 MiB at most.
+    Cost: 2 T E V FLOPs; compute-bound. Memory: two tiles of 32 MiB.
     Raises KernelInputError for shapes or dtypes that do not belong together.
     """
     require(
@@ -54,20 +57,22 @@ def token_logprobs(hidden: Tensor, head: Tensor, targets: Tensor, *, bias: Tenso
     count, device = hidden.shape[0], hidden.device
     stats = torch.empty(3, count, dtype=torch.float32, device=device)  # running maximum, sum, target's logit
     best = torch.empty(count, dtype=torch.int64, device=device)
-    tile = torch.empty(rows * columns, dtype=torch.float32, device=device)
-    for first in range(0, count, rows):
-        part = hidden[first : first + rows]
-        for left in range(0, head.shape[0], columns):
-            words = head[left : left + columns]
-            logits = tile[: part.shape[0] * words.shape[0]].view(part.shape[0], words.shape[0])
-            if device.type == "cuda" and part.dtype != torch.float32:
-                torch.mm(part, words.T, out_dtype=torch.float32, out=logits)
-            else:
-                torch.mm(part.float(), words.T.float(), out=logits)
-            _fold[(part.shape[0],)](
-                logits, targets, bias if bias is not None else logits, stats, best, first, left, count, words.shape[0],
-                IS_FIRST=left == 0, HAS_BIAS=bias is not None, BLOCK=config["block"], num_warps=config["num_warps"],
-            )  # fmt: skip
+    tiles = [torch.empty(rows * columns, dtype=torch.float32, device=device) for _ in range(2)]
+    with _Pipeline(device) as pipeline:
+        corners = ((f, c) for f in range(0, count, rows) for c in range(0, head.shape[0], columns))
+        for number, (first, left) in enumerate(corners):
+            part, words = hidden[first : first + rows], head[left : left + columns]
+            logits = tiles[number % 2][: part.shape[0] * words.shape[0]].view(part.shape[0], words.shape[0])
+            with pipeline.filling(number % 2):
+                if device.type == "cuda" and part.dtype != torch.float32:
+                    torch.mm(part, words.T, out_dtype=torch.float32, out=logits)
+                else:
+                    torch.mm(part.float(), words.T.float(), out=logits)
+            with pipeline.emptying(number % 2):
+                _fold[(part.shape[0],)](
+                    logits, targets, bias if bias is not None else logits, stats, best, first, left, count, words.shape[0],
+                    IS_FIRST=left == 0, HAS_BIAS=bias is not None, BLOCK=config["block"], num_warps=config["num_warps"],
+                )  # fmt: skip
     spread = stats[1].log()
     return TokenScores(stats[2] - stats[0] - spread, best, -spread)
 
@@ -85,6 +90,40 @@ def token_logprobs_ref(hidden: Tensor, head: Tensor, targets: Tensor, *, bias: T
 
 def token_logprobs_cost(*, tokens: int, hidden: int, vocabulary: int, itemsize: int = 2) -> Cost:
     return Cost(nbytes=float((tokens + vocabulary) * hidden * itemsize), flops=2.0 * tokens * hidden * vocabulary)
+
+
+class _Pipeline:
+    """Two tiles in turn: one is filled on the caller's stream while the other is emptied on a second one. On a CPU, one by one."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.main: Any = torch.cuda.current_stream(device) if device.type == "cuda" else None
+        self.side: Any = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.emptied: list[Any] = [None, None]
+
+    def __enter__(self) -> _Pipeline:
+        if self.side is not None:
+            self.side.wait_stream(self.main)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.main is not None:
+            self.main.wait_stream(self.side)
+
+    @contextmanager
+    def filling(self, tile: int) -> Iterator[None]:
+        if self.main is not None and self.emptied[tile] is not None:
+            self.main.wait_event(self.emptied[tile])
+        yield
+
+    @contextmanager
+    def emptying(self, tile: int) -> Iterator[None]:
+        if self.side is None:
+            yield
+            return
+        self.side.wait_stream(self.main)
+        with torch.cuda.stream(self.side):
+            yield
+        self.emptied[tile] = self.side.record_event()
 
 
 @triton.jit

@@ -55,10 +55,10 @@ def attention_received(q: Tensor, keys: Tensor, *, scale: float | None = None) -
     _row_sums[(row_blocks * splits, kv_heads, batch)](
         q, keys, tops, sums, factor, queries, tokens, span, splits, *strides, **options
     )
-    joined = sums[:, :, 0] if splits == 1 else None
-    top = tops.amax(2)
-    joined = (sums * torch.exp2(tops - top[:, :, None])).sum(2) if joined is None else joined
-    logs = top + joined.log2()  # base 2
+    logs = torch.empty(batch, kv_heads, queries * share, dtype=torch.float32, device=q.device)  # base 2
+    _join_rows[(triton.cdiv(queries * share, 128), kv_heads, batch)](
+        tops, sums, logs, queries * share, splits, BM=128, num_warps=4
+    )
     out = torch.empty(batch, kv_heads, tokens, dtype=torch.float32, device=q.device)
     _column_sums[(triton.cdiv(tokens, columns), kv_heads, batch)](
         q, keys, logs, out, factor, queries, tokens, *strides, **options
@@ -143,6 +143,24 @@ def _row_sums(
     place = ((b * tl.num_programs(1) + h) * SPLITS + split) * (QUERIES * SHARE) + r
     tl.store(TOPS + place, top, mask=live)
     tl.store(SUMS + place, total, mask=live)
+
+
+@triton.jit
+def _join_rows(TOPS, SUMS, LOGS, ROWS, SPLITS, BM: tl.constexpr):
+    """log2 of each row's whole sum from the maxima and sums of its spans."""
+    r = tl.program_id(0) * BM + tl.arange(0, BM)
+    head = tl.program_id(2).to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
+    live = r < ROWS
+    top = tl.full((BM,), float("-inf"), tl.float32)
+    total = tl.zeros((BM,), tl.float32)
+    for split in tl.range(0, SPLITS):
+        place = (head * SPLITS + split) * ROWS + r
+        here = tl.load(TOPS + place, mask=live, other=0.0)
+        new = tl.maximum(top, here)
+        safe = tl.where(new == float("-inf"), 0.0, new)
+        total = total * tl.exp2(top - safe) + tl.load(SUMS + place, mask=live, other=0.0) * tl.exp2(here - safe)
+        top = new
+    tl.store(LOGS + head * ROWS + r, top + tl.log2(total), mask=live)
 
 
 @triton.jit
