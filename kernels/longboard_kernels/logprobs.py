@@ -93,7 +93,7 @@ def token_logprobs_cost(*, tokens: int, hidden: int, vocabulary: int, itemsize: 
 
 
 class _Pipeline:
-    """Two tiles in turn: one is filled on the caller's stream while the other is emptied on a second one. On a CPU, one by one."""
+    """Two tiles in turn: one is filled on the caller's stream while the other is emptied on a second. On a CPU, one by one."""
 
     def __init__(self, device: torch.device) -> None:
         self.main: Any = torch.cuda.current_stream(device) if device.type == "cuda" else None

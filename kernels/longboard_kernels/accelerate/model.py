@@ -100,7 +100,7 @@ def _read_nudged(model: Any, ids: Tensor) -> Tensor:
     def nudge(module: Any, inputs: Any, output: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(1)
         signs = torch.randint(0, 2, output.shape, generator=generator).to(output.device) * 2 - 1
-        return output * (1 + signs * torch.finfo(output.dtype).eps)
+        return (output.float() * (1 + signs * torch.finfo(output.dtype).eps)).to(output.dtype)
 
     hook = model.get_input_embeddings().register_forward_hook(nudge)
     try:
