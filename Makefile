@@ -1,5 +1,6 @@
 # make demo   the whole product on this machine: three trained models, evaluated, on a leaderboard in your browser
 # make test   every test, on SQLite; with LONGBOARD_DATABASE_URL and LONGBOARD_TEST_REDIS_URL on PostgreSQL and Redis
+# make test-gpu  the kernels on this machine's GPU, against fp64 and at up to a million tokens
 # make test-faults  kills, freezes, floods and restarts on the test's own PostgreSQL and Redis; prints a figure for each
 # make test-fuzz  the API against its schema and the pages against nonsense, 400 requests an operation; prints what was answered
 # make test-web-long  every page in a browser: axe in three themes and widths, 500 permalinks; prints a figure for each
@@ -32,6 +33,9 @@ up: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
+
+test-gpu: $(VENV)/.dev
+	TRITON_INTERPRET=0 $(BIN)/python -m pytest tests/kernels $(ARGS)
 
 test-faults: $(VENV)/.dev
 	FAULTS=all $(BIN)/python -m pytest tests/faults $(ARGS)
