@@ -228,20 +228,19 @@ def time_one_ssd(
         scan = [
             {"chunk": q, "rows": m, "keys": n, "num_warps": w, "num_stages": s}
             for q, m, n, w, s in (
-                (256, 128, 64, 8, 2),
-                (256, 64, 64, 4, 3),
                 (256, 64, 64, 4, 2),
-                (256, 128, 32, 4, 3),
-                (256, 128, 64, 4, 2),
-                (128, 128, 64, 8, 2),
-                (128, 64, 64, 4, 3),
                 (256, 64, 32, 4, 3),
+                (256, 64, 32, 4, 4),
+                (256, 128, 64, 8, 2),
+                (256, 128, 64, 4, 3),
+                (128, 64, 64, 4, 3),
+                (256, 32, 32, 4, 3),
             )
         ]
         best = dict(bench.tune("ssd_scan", key, [now | c for c in scan], lambda: ssd_scan(**made), now))
         parts = [
             {"state_keys": n, "state_warps": w, "state_stages": s}
-            for n, w, s in ((64, 8, 2), (128, 8, 2), (32, 4, 4), (64, 4, 2), (128, 4, 2), (64, 8, 3))
+            for n, w, s in ((64, 8, 2), (32, 4, 4), (64, 4, 2), (32, 4, 3))
         ]
         found[key] = dict(bench.tune("ssd_scan", key, [best | c for c in parts], lambda: ssd_scan(**made), best))
     cost = ssd_scan_cost(tokens=tokens, heads=heads, size=64, states=states)

@@ -268,10 +268,19 @@ def _outputs(
     sum_m = tl.load(SUMS + line + m)
     c = tl.load(C + b * cb + first * ct + g * cg + m[:, None] * ct + n[None, :], mask=ok_m[:, None], other=0.0)
     state = tl.load(BETWEEN + ((b * tl.num_programs(1) + chunk) * H + h) * (N * P) + n[:, None] * P + p[None, :])
-    acc = tl.dot(c, state, input_precision=PRECISION) * tl.exp2(sum_m)[:, None]
     x_p = X + b * xb + first * xt + h * xh
     product = PRODUCTS + ((b * tl.num_programs(1) + chunk) * G + g) * (Q * Q) + m[:, None] * Q
-    for k0 in tl.range(0, m0 + BM, BK):
+    # Decay from k to m goes by way of the block's beginning: what lies before the block is scaled on x alone, and all of it
+    # by one factor a row afterwards. Both factors are at most 1.
+    begin = tl.load(SUMS + line + m0 - 1, mask=m0 > 0, other=0.0)
+    acc = tl.dot(c, state, input_precision=PRECISION) * tl.exp2(begin)
+    for k0 in tl.range(0, m0, BK):
+        s = tl.load(product + (k0 + k)[None, :])
+        x = tl.load(x_p + (k0 + k)[:, None] * xt + p[None, :], mask=(first + k0 + k < T)[:, None], other=0.0)
+        weight = tl.load(STEPS + line + k0 + k) * tl.exp2(begin - tl.load(SUMS + line + k0 + k))
+        acc += tl.dot(s, (x.to(tl.float32) * weight[:, None]).to(x.dtype), input_precision=PRECISION)
+    acc *= tl.exp2(sum_m - begin)[:, None]
+    for k0 in tl.range(m0, m0 + BM, BK):
         s = tl.load(product + (k0 + k)[None, :]).to(tl.float32)
         x = tl.load(x_p + (k0 + k)[:, None] * xt + p[None, :], mask=(first + k0 + k < T)[:, None], other=0.0)
         sum_k = tl.load(SUMS + line + k0 + k)
