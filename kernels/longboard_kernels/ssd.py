@@ -24,7 +24,7 @@ def ssd_scan(
     x        [B, T, H, P]  fp32, fp16 or bf16; P a power of two from 16 to 128, stride 1
     dt       [B, T, H]     any of these dtypes
     a        [H]           negative
-    b, c     [B, T, G, N]  dtype of x, stride 1 in N; N a power of two from 16 to 256; G divides H
+    b, c     [B, T, G, N]  dtype of x, stride 1 in N; N from 1 to 256; G divides H
     skip     [H] or None;  dt_bias [H] or None
     state    [B, H, P, N]  fp32, updated in place from before the first token to after the last. None: zeros, and not kept
     dt_limit dt is clamped to this after the softplus
@@ -35,27 +35,28 @@ def ssd_scan(
     the chain is fp32. The result does not depend on the chunk but for rounding.
     Held to `ssd_scan_ref`: 1e-5 relative in fp32, 4e-3 in bf16.
     Cost: x, y, b, c once; per token and head 4 P N + chunk (P + N / heads of a group) multiply-adds.
-    Raises KernelInputError for sizes that are no powers of two in these ranges or strides other than 1.
+    Raises KernelInputError for sizes outside these ranges or strides other than 1.
     """
     batch, tokens, heads, size = x.shape
     groups, states = b.shape[2:]
     require(
-        size in (16, 32, 64, 128) and states in (16, 32, 64, 128, 256),
-        f"ssd_scan takes P of 16, 32, 64 or 128 and N of 16, 32, 64, 128 or 256, not P={size}, N={states}.",
+        size in (16, 32, 64, 128) and states <= 256,
+        f"ssd_scan takes P of 16, 32, 64 or 128 and N up to 256, not P={size}, N={states}.",
     )
     require(heads % groups == 0, f"{groups} groups do not divide {heads} heads.")
     require(x.stride(3) == 1 == b.stride(3) and c.stride(3) == 1, "ssd_scan needs x, b, c with stride 1 at the end.")
     require(state is None or state.dtype == torch.float32, "The state of a scan is kept in fp32.")
     if not runs_triton(x):
         return ssd_scan_ref(x, dt, a, b, c, skip, dt_bias, state, softplus=softplus, dt_limit=dt_limit)
-    config = tuned.choose("ssd_scan", f"p{size}-n{states}")
+    padded = max(16, triton.next_power_of_2(states))  # tiles are powers of two; what lies beyond N is zero
+    config = tuned.choose("ssd_scan", f"p{size}-n{padded}")
     chunk, rows, keys = config["chunk"], config["rows"], config["keys"]
     chunks = triton.cdiv(tokens, chunk)
     device, precision = x.device, "ieee" if x.dtype == torch.float32 else "tf32"
     steps = torch.empty(batch, heads, chunks * chunk, dtype=torch.float32, device=device)
     sums = torch.empty_like(steps)  # of dt a log2(e), from the beginning of each chunk
     products = torch.empty(batch, chunks, groups, chunk, chunk, dtype=x.dtype, device=device)
-    between = torch.empty(batch, chunks, heads, states, size, dtype=x.dtype, device=device)
+    between = torch.empty(batch, chunks, heads, padded, size, dtype=x.dtype, device=device)
     y = torch.empty(batch, tokens, heads, size, dtype=x.dtype, device=device)
     kept = state if state is not None else torch.zeros(batch, heads, size, states, dtype=torch.float32, device=device)
     kept = kept.contiguous()
@@ -67,21 +68,21 @@ def ssd_scan(
     tiles = chunk // rows
     _products[(tiles * (chunk // keys), chunks * groups, batch)](
         c, b, products, tokens, groups, *c.stride()[:3], *b.stride()[:3],
-        N=states, Q=chunk, BM=rows, BK=keys, PRECISION=precision, num_warps=4,
+        NS=states, N=padded, Q=chunk, BM=rows, BK=keys, PRECISION=precision, num_warps=4,
     )  # fmt: skip
     _chunk_states[(heads, chunks, batch)](
         x, b, steps, sums, between, tokens, heads, heads // groups, *x.stride()[:3], *b.stride()[:3],
-        P=size, N=states, Q=chunk, BK=config["state_keys"], PRECISION=precision,
+        P=size, NS=states, N=padded, Q=chunk, BK=config["state_keys"], PRECISION=precision,
         num_warps=config["state_warps"], num_stages=config["state_stages"],
     )  # fmt: skip
-    piece = min(1024, size * states)
-    _chain[(size * states // piece, heads, batch)](
-        between, sums, kept, chunks, heads, P=size, N=states, Q=chunk, BLOCK=piece, num_warps=4
+    piece = min(1024, size * padded)
+    _chain[(size * padded // piece, heads, batch)](
+        between, sums, kept, chunks, heads, P=size, NS=states, N=padded, Q=chunk, BLOCK=piece, num_warps=4
     )
     _outputs[(heads * tiles, chunks, batch)](
         x, c, products, between, steps, sums, skip if skip is not None else a, y, tokens, heads, heads // groups, groups,
         *x.stride()[:3], *c.stride()[:3],
-        P=size, N=states, Q=chunk, BM=rows, BK=keys, HAS_SKIP=skip is not None, PRECISION=precision,
+        P=size, NS=states, N=padded, Q=chunk, BM=rows, BK=keys, HAS_SKIP=skip is not None, PRECISION=precision,
         num_warps=config["num_warps"], num_stages=config["num_stages"],
     )  # fmt: skip
     if state is not None and kept is not state:
@@ -165,7 +166,7 @@ def _steps(
 @triton.jit
 def _products(
     C, B, OUT, T, G, cb, ct, cg, bb, bt, bg,
-    N: tl.constexpr, Q: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
+    NS: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """C B^T of one chunk and group, blocks on and below the diagonal."""
     m0 = (tl.program_id(0) // (Q // BK)) * BM
@@ -180,12 +181,12 @@ def _products(
         k = k0 + tl.arange(0, BK)
         c = tl.load(
             C + batch * cb + first * ct + g * cg + m[:, None] * ct + n[None, :],
-            mask=(first + m < T)[:, None],
+            mask=(first + m < T)[:, None] & (n < NS)[None, :],
             other=0.0,
         )
         b = tl.load(
             B + batch * bb + first * bt + g * bg + k[None, :] * bt + n[:, None],
-            mask=(first + k < T)[None, :],
+            mask=(first + k < T)[None, :] & (n < NS)[:, None],
             other=0.0,
         )
         s = tl.dot(c, b, input_precision=PRECISION)
@@ -196,7 +197,7 @@ def _products(
 @triton.jit
 def _chunk_states(
     X, B, STEPS, SUMS, OUT, T, H, SHARE, xb, xt, xh, bb, bt, bg,
-    P: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
+    P: tl.constexpr, NS: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """What one chunk of one head adds to the state at the chunk's end, [N, P]."""
     h = tl.program_id(0)
@@ -214,7 +215,7 @@ def _chunk_states(
     for k0 in tl.range(0, Q, BK):
         ok = first + k0 + k < T
         x = tl.load(x_p + (k0 + k)[:, None] * xt + p[None, :], mask=ok[:, None], other=0.0)
-        bk = tl.load(b_p + (k0 + k)[None, :] * bt + n[:, None], mask=ok[None, :], other=0.0)
+        bk = tl.load(b_p + (k0 + k)[None, :] * bt + n[:, None], mask=ok[None, :] & (n < NS)[:, None], other=0.0)
         weight = tl.load(STEPS + line + k0 + k) * tl.exp2(last - tl.load(SUMS + line + k0 + k))
         acc += tl.dot(bk, (x.to(tl.float32) * weight[:, None]).to(x.dtype), input_precision=PRECISION)
     out = OUT + ((b * tl.num_programs(1) + chunk) * H + h) * (N * P) + n[:, None] * P + p[None, :]
@@ -223,15 +224,16 @@ def _chunk_states(
 
 @triton.jit
 def _chain(
-    BETWEEN, SUMS, STATE, CHUNKS, H, P: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, BLOCK: tl.constexpr
+    BETWEEN, SUMS, STATE, CHUNKS, H, P: tl.constexpr, NS: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, BLOCK: tl.constexpr
 ):  # fmt: skip
     """Turn what each chunk adds into the state that it starts from, in place; fp32 in between. STATE is [B, H, P, N]."""
     e = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     h = tl.program_id(1)
     b = tl.program_id(2).to(tl.int64)
-    kept = STATE + (b * H + h) * (P * N) + (e % P) * N + e // P
+    kept = STATE + (b * H + h) * (P * NS) + (e % P) * NS + e // P
+    real = e // P < NS
     line = SUMS + (b * H + h) * (CHUNKS * Q) + Q - 1
-    state = tl.load(kept)
+    state = tl.load(kept, mask=real, other=0.0)
     stride = H * P * N
     place = BETWEEN + (b * CHUNKS * H + h) * (P * N) + e
     added = tl.load(place)
@@ -243,14 +245,14 @@ def _chain(
         state = state * decay + added.to(tl.float32)
         added = following
         place += stride
-    tl.store(kept, state)
+    tl.store(kept, state, mask=real)
 
 
 @triton.jit
 def _outputs(
     X, C, PRODUCTS, BETWEEN, STEPS, SUMS, SKIP, Y, T, H, SHARE, G, xb, xt, xh, cb, ct, cg,
-    P: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr, HAS_SKIP: tl.constexpr,
-    PRECISION: tl.constexpr,
+    P: tl.constexpr, NS: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr,
+    HAS_SKIP: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """BM tokens of one chunk and head: what the state before the chunk gives, and what the chunk gives itself."""
     m0 = (tl.program_id(0) % (Q // BM)) * BM
@@ -266,7 +268,11 @@ def _outputs(
     g = h // SHARE
     line = (b * H + h) * (tl.num_programs(1) * Q) + first
     sum_m = tl.load(SUMS + line + m)
-    c = tl.load(C + b * cb + first * ct + g * cg + m[:, None] * ct + n[None, :], mask=ok_m[:, None], other=0.0)
+    c = tl.load(
+        C + b * cb + first * ct + g * cg + m[:, None] * ct + n[None, :],
+        mask=ok_m[:, None] & (n < NS)[None, :],
+        other=0.0,
+    )
     state = tl.load(BETWEEN + ((b * tl.num_programs(1) + chunk) * H + h) * (N * P) + n[:, None] * P + p[None, :])
     x_p = X + b * xb + first * xt + h * xh
     product = PRODUCTS + ((b * tl.num_programs(1) + chunk) * G + g) * (Q * Q) + m[:, None] * Q

@@ -22,27 +22,26 @@ def ssd_step(
     x        [B, H, P]     fp32, fp16 or bf16, stride 1 in P
     dt       [B, H]
     a        [H]           negative
-    b, c     [B, G, N]     stride 1 in N; N a power of two; G divides H
+    b, c     [B, G, N]     stride 1 in N; G divides H
     state    [B, H, P, N]  fp32, contiguous, updated in place
     skip, dt_bias [H] or None; dt_limit as in `ssd_scan`
     returns  y [B, H, P], dtype of x
 
     Source: Dao and Gu 2024 (Mamba-2, arXiv:2405.21060), the recurrent form. Held to `ssd_step_ref`: two roundings.
-    Cost: the state read and written; memory-bound. Raises KernelInputError for N that is no power of two or another state.
+    Cost: the state read and written; memory-bound. Raises KernelInputError for another state.
     """
     batch, heads, size = x.shape
     groups, states = b.shape[1:]
-    require(states & (states - 1) == 0, f"ssd_step takes a power of two for N, not {states}.")
     require(state.dtype == torch.float32 and state.is_contiguous(), "The state of a step is contiguous fp32.")
     require(heads % groups == 0, f"{groups} groups do not divide {heads} heads.")
     if not runs_triton(x):
         return ssd_step_ref(x, dt, a, b, c, state, skip, dt_bias, softplus=softplus, dt_limit=dt_limit)
     y = torch.empty(batch, heads, size, dtype=x.dtype, device=x.device)
-    block = min(triton.next_power_of_2(size), max(2048 // states, 1))
+    block = min(triton.next_power_of_2(size), max(2048 // triton.next_power_of_2(states), 1))
     _ssd_step[(triton.cdiv(size, block), heads, batch)](
         x, dt, a, b, c, state, skip if skip is not None else a, dt_bias if dt_bias is not None else a, y, *dt_limit,
         size, heads, heads // groups, *x.stride()[:2], *dt.stride(), *b.stride()[:2], *c.stride()[:2],
-        N=states, BP=block, HAS_SKIP=skip is not None, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, num_warps=4,
+        NS=states, N=triton.next_power_of_2(states), BP=block, HAS_SKIP=skip is not None, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, num_warps=4,
     )  # fmt: skip
     return y
 
@@ -69,7 +68,7 @@ def ssd_step_cost(*, heads: int, size: int, states: int, batch: int = 1) -> Cost
 @triton.jit
 def _ssd_step(
     X, DT, A, B, C, STATE, SKIP, BIAS, Y, LEAST, MOST, P, H, SHARE, xb, xh, db, dh, bb, bg, cb, cg,
-    N: tl.constexpr, BP: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
+    NS: tl.constexpr, N: tl.constexpr, BP: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr,
 ):  # fmt: skip
     p = tl.program_id(0) * BP + tl.arange(0, BP)
     h = tl.program_id(1)
@@ -83,12 +82,13 @@ def _ssd_step(
         step = tl.where(step > 20.0, step, tl.log(1.0 + tl.exp(step)))
     step = tl.minimum(tl.maximum(step, LEAST), MOST)
     x = tl.load(X + row * xb + h * xh + p, mask=live, other=0.0).to(tl.float32)
-    b = tl.load(B + row * bb + (h // SHARE) * bg + n).to(tl.float32)
-    c = tl.load(C + row * cb + (h // SHARE) * cg + n).to(tl.float32)
-    place = STATE + ((row * H + h) * P + p)[:, None] * N + n[None, :]
-    state = tl.load(place, mask=live[:, None], other=0.0)
+    b = tl.load(B + row * bb + (h // SHARE) * bg + n, mask=n < NS, other=0.0).to(tl.float32)
+    c = tl.load(C + row * cb + (h // SHARE) * cg + n, mask=n < NS, other=0.0).to(tl.float32)
+    place = STATE + ((row * H + h) * P + p)[:, None] * NS + n[None, :]
+    own = live[:, None] & (n < NS)[None, :]
+    state = tl.load(place, mask=own, other=0.0)
     state = state * tl.exp(step * tl.load(A + h).to(tl.float32)) + (x * step)[:, None] * b[None, :]
-    tl.store(place, state, mask=live[:, None])
+    tl.store(place, state, mask=own)
     y = tl.sum(state * c[None, :], 1)
     if HAS_SKIP:
         y += x * tl.load(SKIP + h).to(tl.float32)

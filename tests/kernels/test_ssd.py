@@ -62,6 +62,19 @@ def test_the_chunks_give_the_recurrence_and_its_state(run, tokens, heads, groups
     assert relative_error(state, end) < 1e-5
 
 
+def test_a_state_of_any_size_is_padded_inside(device: str) -> None:
+    made, state = make(1, 70, 2, 1, 16, 20, device), torch.randn(1, 2, 16, 20, device=device)
+    wanted, end = scan_by_hand(made, state, (0.0, 9.0))
+    with forced("ssd_scan", SMALL):
+        got = ssd_scan(**made, state=state)
+    assert relative_error(got, wanted) < 1e-5
+    assert relative_error(state, end) < 1e-5
+    at = {k: v[:, 0] if v.dim() >= 3 else v for k, v in made.items()}
+    y, stepped = scan_by_hand({k: v[:, :1] if v.dim() >= 3 else v for k, v in made.items()}, end, (0.0, 9.0))
+    assert relative_error(ssd_step(**at, state=state), y[:, 0]) < 1e-5
+    assert relative_error(state, stepped) < 1e-5
+
+
 def test_a_cut_sequence_gives_the_same_as_a_whole_one(device: str) -> None:
     made = make(1, 150, 2, 1, 16, 16, device)
     state, parts = torch.zeros(1, 2, 16, 16, device=device), []

@@ -19,7 +19,7 @@ MAMBA = ("MambaMixer",)
 MAMBA2 = (
     "Mamba2Mixer", "BambaMixer", "FalconH1Mixer", "GraniteMoeHybridMambaLayer", "NemotronHMamba2Mixer", "Zamba2MambaMixer",
 )  # fmt: skip
-HEAD_SIZES, STATE_SIZES = (16, 32, 64, 128), (16, 32, 64, 128, 256)
+HEAD_SIZES, LARGEST_STATE = (16, 32, 64, 128), 256
 
 
 def why_not(mixer: Any) -> str:
@@ -31,7 +31,7 @@ def why_not(mixer: Any) -> str:
     if type(mixer).__name__ in MAMBA:
         fits = mixer.ssm_state_size % 4 == 0 and mixer.ssm_state_size <= 64
         return "" if fits else f"its state size is {mixer.ssm_state_size}"
-    if mixer.head_dim not in HEAD_SIZES or mixer.ssm_state_size not in STATE_SIZES:
+    if mixer.head_dim not in HEAD_SIZES or mixer.ssm_state_size > LARGEST_STATE:
         return f"its heads are {mixer.head_dim} x {mixer.ssm_state_size}"
     return ""
 
