@@ -16,6 +16,7 @@ from longboard_tasks.engine.trie import Ask
 from longboard_tasks.suites.kv.budgets import lazy_counts, pyramid_counts
 from longboard_tasks.suites.kv.dropping import Dropping
 from longboard_tasks.suites.kv.quantised import quantised_bytes
+from longboard_tasks.suites.kv.registry import settings_of
 
 ALL = [name for name in METHODS if name != "none"]
 DROPPING = [name for name in ALL if METHODS[name].family not in ("quantised", "prompt compression")]
@@ -268,3 +269,12 @@ def test_of_a_hybrid_only_the_attention_layers_are_compressed(name):
     method.detach()
     assert after["state"] == before["state"]
     assert after["kv"] == before["kv"] // 4
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_catalogue_states_the_settings_and_defaults_of_every_method(name):
+    stated = dict(METHODS[name].parameters)
+    taken = {
+        key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in settings_of(name).items()
+    }
+    assert {key: value.removesuffix(".0") for key, value in taken.items()} == stated

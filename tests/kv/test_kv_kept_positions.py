@@ -258,5 +258,7 @@ def test_what_cannot_be_is_refused():
         kept_positions("int4", 0.25, model, ids)
     with pytest.raises(MethodError, match=r"budget=0\.5 .* int4 has 0\.25"):
         kept_positions("int4", 0.5, model, ids)
+    with pytest.raises(MethodError, match="is no int"):
+        kept_positions("snapkv", 0.5, model, ids, window_size=3.5)
     with pytest.raises(MethodError, match="odd number"):
         kept_positions("snapkv", 0.5, model, ids, kernel_size=4)

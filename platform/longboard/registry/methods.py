@@ -168,7 +168,7 @@ def _cells(method: Method, place: tuple[Any, ...], length: int) -> list[Cell]:
 
 
 def _rows(cells: Sequence[Cell], suite: Suite | None) -> tuple[tuple[BudgetRow, ...], tuple[str, ...]]:
-    """The full cache of each precision first, then falling budgets; a column for each category that has numbers."""
+    """The full cache of each precision first, then falling budgets; a column for each category with numbers."""
     by_system: dict[int, list[Cell]] = defaultdict(list)
     for cell in cells:
         by_system[cell.system_id].append(cell)

@@ -11,8 +11,8 @@ from longboard.accounts.models import User
 from longboard.errors import BadRequest, NotFound
 from longboard.registry.models import Method, Model, Suite, System
 from longboard_tasks import catalogue
+from longboard_tasks.architectures import architecture_of
 from longboard_tasks.contract import MethodRef, ModelRef, Runtime, SystemSpec
-from longboard_tasks.costmodel import architecture_of
 from longboard_tasks.shapes import load_shapes
 from longboard_tasks.zoo.registry import ZOO
 

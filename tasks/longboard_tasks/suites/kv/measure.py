@@ -18,7 +18,7 @@ import queue
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from uuid import NAMESPACE_URL, uuid5
 
 import torch
 
-from longboard_tasks.catalogue import METHODS
 from longboard_tasks.contract import Measurement, MethodRef, ModelRef, ResultBundle, RunSpec, Runtime, SystemSpec
 from longboard_tasks.engine.engine import Counters, Engine, is_out_of_memory
 from longboard_tasks.engine.loading import DTYPES, LoadedModel, load_system
@@ -38,53 +37,12 @@ from longboard_tasks.engine.trie import Schedule
 from longboard_tasks.evaluate import OpenSystem, make_manifest
 from longboard_tasks.intervals import median_interval
 from longboard_tasks.suites.efficiency.generate import STEPS, Repeat, draw_prompt, run_once
+from longboard_tasks.suites.kv.cells import WHOLE_MATRIX, Cell, Outcome, line_of, plan_cells
 from longboard_tasks.suites.kv.check import check_device, sums_by
 from longboard_tasks.suites.segments import prose_ids
 
-BUDGET = 0.25  # of methods that have more than one
-CURVES = ("streaming_llm", "snapkv")  # at the shortest length also with the other budgets of the protocol
-BUDGETS = (0.5, 0.125, 0.0625)
-WHOLE_MATRIX = ("h2o", "observed_attention")  # every query's attention once more, unfused
 # Rough, and only to decide what is still begun: their prefill against a plain one (in blocks), and how a prefill grows.
 SLOWER, GROWTH = 5.0, 1.6
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    shape: str
-    context_length: int
-    method: str
-    budget: float
-
-    @property
-    def name(self) -> str:
-        return f"{self.context_length}-{self.method}-{self.budget:g}"
-
-
-@dataclass(slots=True)
-class Outcome:
-    """Of one cell: medians over `n` repeats, or why there are none."""
-
-    cell: Cell
-    device: int
-    n: int = 0
-    values: dict[str, float] = field(default_factory=dict)
-    compress_ms: float = 0.0
-    failure: str = ""
-
-
-def plan_cells(shapes: Sequence[str], lengths: Sequence[int]) -> list[Cell]:
-    """Short before long, small shapes before large; within one, no method first, then the slowest, the oracle at the end."""
-    cells = []
-    for shape in shapes:
-        for length in sorted(lengths):
-            names = sorted(METHODS, key=lambda name: (name != "none", name != "h2o", name == "observed_attention"))
-            for name in names:
-                fixed = METHODS[name].budgets
-                cells.append(Cell(shape, length, name, 1.0 if name == "none" else (*fixed, BUDGET)[0]))
-            if length == min(lengths):
-                cells += [Cell(shape, length, name, budget) for name in CURVES for budget in BUDGETS]
-    return cells
 
 
 class Bench:
@@ -247,18 +205,6 @@ def take_cells(
                 torch.cuda.empty_cache()
         print(f"[{device} {number}] {line_of(outcome)}", flush=True)
         outcomes.put(("outcome", number, outcome))
-
-
-def line_of(outcome: Outcome) -> str:
-    """One line for a person."""
-    cell, v = outcome.cell, outcome.values
-    head = f"{cell.shape} {cell.context_length:>7} {cell.method:>18} {cell.budget:<6g}"
-    if outcome.failure:
-        return f"{head} {outcome.failure}"
-    return (
-        f"{head} TTFT {v['ttft_ms']:10.1f} ms (compressing {outcome.compress_ms:8.1f}), TPOT {v['tpot_ms']:7.2f} ms, "
-        f"cache {v['cache_bytes'] / 1e6:9.2f} MB, peak {v['peak_memory_bytes'] / 1e9:6.2f} GB, n={outcome.n}"
-    )
 
 
 def collect(processes: Sequence[Any], outcomes: Any, ends: float) -> Iterator[tuple[str, int, Any]]:

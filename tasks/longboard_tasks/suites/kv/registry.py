@@ -37,22 +37,20 @@ def build(reference: MethodRef) -> Any:
         raise MethodError(
             f"budget={reference.budget:g} was asked for, but {reference.name} has {' or '.join(f'{b:g}' for b in fixed)}."
         )
-    known = {
-        name: p for name, p in inspect.signature(_class_of(make)).parameters.items() if name not in ("budget", "bits")
-    }
-    if _class_of(make) is POLICIES["pyramidkv"]:
-        known = {**inspect.signature(POLICIES["snapkv"]).parameters, **known}
-        known = {name: p for name, p in known.items() if name not in ("budget", "settings")}
+    known = settings_of(reference.name)
     for name, value in reference.settings.items():
         if name not in known:
             raise MethodError(f'{reference.name} has no setting "{name}". It has: {", ".join(known)}.')
-        default = known[name].default
-        if isinstance(default, bool) != isinstance(value, bool) or isinstance(default, str) != isinstance(value, str):
-            raise MethodError(f"{reference.name}: {name}={value!r} is no {type(default).__name__}.")
+        kind = type(known[name])
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise MethodError(f"{reference.name}: {name}={value!r} is no {kind.__name__}.")
     if reference.budget == 1.0:
         return None
     return make(**reference.settings) if reference.name in BITS else make(reference.budget, **reference.settings)
 
 
-def _class_of(make: Callable[..., Any]) -> Any:
-    return make.func if isinstance(make, partial) else make
+def settings_of(name: str) -> dict[str, Any]:
+    """The settings of a Method and their defaults."""
+    make = MAKERS[name]
+    taken = inspect.signature(make.func if isinstance(make, partial) else make).parameters
+    return {key: parameter.default for key, parameter in taken.items() if key not in ("budget", "bits")}
