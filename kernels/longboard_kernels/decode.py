@@ -14,6 +14,18 @@ from longboard_kernels.errors import require
 from longboard_kernels.quantised import GROUP, QuantisedKV, dequantise
 
 LEAST_ROWS = 16  # of a matrix product
+# Four bytes at a time; tests/kernels/test_truncation.py runs these on every byte.
+BYTES_ASM = tl.constexpr(
+    "{ .reg .b32 u; xor.b32 u, $2, 0x80808080; prmt.b32 $0, u, 0x64646464, 0x4140; prmt.b32 $1, u, 0x64646464, 0x4342;"
+    " mov.b32 u, 0x64806480; sub.f16x2 $0, $0, u; sub.f16x2 $1, $1, u; }"
+)
+NIBBLES_ASM = tl.constexpr(
+    "{ .reg .b32 a, b, c, d; prmt.b32 a, $4, 0, 0x4140; prmt.b32 b, $4, 0, 0x4342; mov.b32 c, 0x64006400;"
+    " lop3.b32 $2, a, 0x00F000F0, c, 0xEA; lop3.b32 $3, b, 0x00F000F0, c, 0xEA; shl.b32 a, a, 1; shl.b32 b, b, 1;"
+    " lop3.b32 $0, a, 0x001E001E, c, 0xEA; lop3.b32 $1, b, 0x001E001E, c, 0xEA; mov.b32 c, 0x640F640F;"
+    " sub.f16x2 $0, $0, c; sub.f16x2 $1, $1, c; mov.b32 c, 0x30003000; mov.b32 d, 0xD878D878;"
+    " fma.rn.f16x2 $2, $2, c, d; fma.rn.f16x2 $3, $3, c, d; }"
+)
 
 
 def decode_attention(
@@ -136,8 +148,7 @@ def _halves_of_bytes(x, ASM: tl.constexpr):
     """int8 -> fp16, exactly: 1024 + 128 + v is a bit pattern, and taking 1152 off again loses nothing."""
     if ASM:
         y = tl.inline_asm_elementwise(
-            "{ .reg .b32 u; xor.b32 u, $2, 0x80808080; prmt.b32 $0, u, 0x64646464, 0x4140; prmt.b32 $1, u, 0x64646464, 0x4342;"
-            " mov.b32 u, 0x64806480; sub.f16x2 $0, $0, u; sub.f16x2 $1, $1, u; }",
+            BYTES_ASM,
             "=&r,=&r,r", [x], dtype=tl.float16, is_pure=True, pack=4,
         )  # fmt: skip
     else:
@@ -150,11 +161,7 @@ def _halves_of_nibbles(x, ASM: tl.constexpr):
     """Low and high nibbles v of bytes -> 2 v - 15 as fp16, exactly: 1024 + 2 v less 1039, and (1024 + 16 v) / 8 less 143."""
     if ASM:
         low, high = tl.inline_asm_elementwise(
-            "{ .reg .b32 a, b, c, d; prmt.b32 a, $4, 0, 0x4140; prmt.b32 b, $4, 0, 0x4342; mov.b32 c, 0x64006400;"
-            " lop3.b32 $2, a, 0x00F000F0, c, 0xEA; lop3.b32 $3, b, 0x00F000F0, c, 0xEA; shl.b32 a, a, 1; shl.b32 b, b, 1;"
-            " lop3.b32 $0, a, 0x001E001E, c, 0xEA; lop3.b32 $1, b, 0x001E001E, c, 0xEA; mov.b32 c, 0x640F640F;"
-            " sub.f16x2 $0, $0, c; sub.f16x2 $1, $1, c; mov.b32 c, 0x30003000; mov.b32 d, 0xD878D878;"
-            " fma.rn.f16x2 $2, $2, c, d; fma.rn.f16x2 $3, $3, c, d; }",
+            NIBBLES_ASM,
             "=&r,=&r,=&r,=&r,r", [x], dtype=(tl.float16, tl.float16), is_pure=True, pack=4,
         )  # fmt: skip
     else:

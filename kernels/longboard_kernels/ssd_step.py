@@ -28,7 +28,7 @@ def ssd_step(
     returns  y [B, H, P], dtype of x
 
     Source: Dao and Gu 2024 (Mamba-2, arXiv:2405.21060), the recurrent form. Held to `ssd_step_ref`: two roundings.
-    Cost: the state read and written; memory-bound. Raises KernelInputError for another state.
+    Cost: the state read and written; memory-bound. Raises KernelInputError for a state that is not contiguous fp32.
     """
     batch, heads, size = x.shape
     groups, states = b.shape[1:]
@@ -41,7 +41,8 @@ def ssd_step(
     _ssd_step[(triton.cdiv(size, block), heads, batch)](
         x, dt, a, b, c, state, skip if skip is not None else a, dt_bias if dt_bias is not None else a, y, *dt_limit,
         size, heads, heads // groups, *x.stride()[:2], *dt.stride(), *b.stride()[:2], *c.stride()[:2],
-        NS=states, N=triton.next_power_of_2(states), BP=block, HAS_SKIP=skip is not None, HAS_BIAS=dt_bias is not None, SOFTPLUS=softplus, num_warps=4,
+        NS=states, N=triton.next_power_of_2(states), BP=block, HAS_SKIP=skip is not None, HAS_BIAS=dt_bias is not None,
+        SOFTPLUS=softplus, num_warps=4,
     )  # fmt: skip
     return y
 
