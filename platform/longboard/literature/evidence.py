@@ -14,7 +14,8 @@ from longboard.literature.catalogue import Claim, load_claims
 from longboard.literature.crossover import Point, find_crossover
 from longboard.literature.measurements import Table, load_tables, main_stat
 from longboard.literature.verdicts import Evidence, Verdict, judge
-from longboard_tasks.costmodel import SHEETS, Architecture, Layer, architecture_of, estimate
+from longboard_tasks.architectures import Architecture, Layer, architecture_of
+from longboard_tasks.costmodel import SHEETS, estimate
 from longboard_tasks.shapes import load_shapes
 from longboard_tasks.suites.efficiency.report import Cell, Limit, Stat
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from longboard_tasks.architectures import Architecture
 from longboard_tasks.contract import ResultBundle, RunSpec
-from longboard_tasks.costmodel import Architecture
 
 DENSE_SHARE = 0.3
 EXPERT_SHARE = 0.01

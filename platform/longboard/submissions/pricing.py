@@ -10,15 +10,8 @@ from django.conf import settings
 from longboard.fleet.models import Hardware
 from longboard.registry.models import Model, Suite
 from longboard.submissions.quota import LEAST_HOLD_S
-from longboard_tasks.costmodel import (
-    Architecture,
-    HardwareSheet,
-    architecture_of,
-    estimate,
-    guess_architecture,
-    price,
-    sheet_for,
-)
+from longboard_tasks.architectures import Architecture, architecture_of
+from longboard_tasks.costmodel import HardwareSheet, estimate, guess_architecture, price, sheet_for
 from longboard_tasks.shapes import load_shapes
 
 

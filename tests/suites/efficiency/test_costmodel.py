@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from longboard_tasks.architectures import architecture_of, read_architecture
 from longboard_tasks.costmodel import (
     BUSY,
     EXPECTED,
     SHEETS,
-    architecture_of,
     estimate,
     guess_architecture,
     longest_context,
     price,
-    read_architecture,
     sheet_for,
 )
 from longboard_tasks.shapes import load_shapes

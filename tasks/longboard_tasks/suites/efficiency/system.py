@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from longboard_tasks.costmodel import Architecture, knows, longest_context, read_architecture
+from longboard_tasks.architectures import Architecture, knows, read_architecture
+from longboard_tasks.costmodel import longest_context
 from longboard_tasks.engine.loading import LoadedModel, load_system
 from longboard_tasks.engine.machine import PeakMemory, peak_rss, report_hardware, report_software
 from longboard_tasks.engine.reader import open_reader
