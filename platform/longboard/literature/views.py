@@ -8,15 +8,16 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from longboard.literature import queries
+from longboard.literature import claims_pages, efficiency_pages, theory_pages
 from longboard.literature.catalogue import claims_of, load_papers
 from longboard.literature.costs import cost_page
+from longboard.literature.evidence import verdict_of
 from longboard.literature.measurements import FOLDER, load_tables
 
 
 @require_safe
 def efficiency(request: HttpRequest, slug: str = "") -> HttpResponse:
-    page = queries.efficiency_page(slug)
+    page = efficiency_pages.efficiency_page(slug)
     if page is None and slug:
         raise Http404(f'There is no measurement file "{slug}". The efficiency page lists those that there are.')
     return render(request, "literature/efficiency.html", {"page": page})
@@ -24,7 +25,7 @@ def efficiency(request: HttpRequest, slug: str = "") -> HttpResponse:
 
 @require_safe
 def system(request: HttpRequest, slug: str, system: str) -> HttpResponse:
-    page = queries.system_page(slug, system)
+    page = efficiency_pages.system_page(slug, system)
     if page is None:
         raise Http404(f'"{system}" was not measured in "{slug}". The efficiency page lists what was.')
     return render(request, "literature/system.html", {"page": page})
@@ -48,18 +49,18 @@ def costs(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def theory(request: HttpRequest) -> HttpResponse:
-    return render(request, "literature/theory.html", {"page": queries.theory_page(_word(request, "on"))})
+    return render(request, "literature/theory.html", {"page": theory_pages.theory_page(_word(request, "on"))})
 
 
 @require_safe
 def crossover(request: HttpRequest) -> HttpResponse:
-    page = queries.crossover_page(_word(request, "on"), _word(request, "a"), _word(request, "b"))
+    page = theory_pages.crossover_page(_word(request, "on"), _word(request, "a"), _word(request, "b"))
     return render(request, "literature/crossover.html", {"page": page})
 
 
 @require_safe
 def claims(request: HttpRequest) -> HttpResponse:
-    page = queries.claims_page(
+    page = claims_pages.claims_page(
         outcome=_word(request, "verdict"), paper=_word(request, "paper"), suite=_word(request, "suite")
     )
     return render(request, "literature/claims.html", {"page": page})
@@ -71,14 +72,14 @@ def claims_csv(request: HttpRequest) -> HttpResponse:
     response = HttpResponse(content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = 'attachment; filename="longboard-claims.csv"'
     rows = csv.writer(response)
-    rows.writerow(queries.CSV_HEAD)
-    rows.writerows(queries.claim_rows())
+    rows.writerow(claims_pages.CSV_HEAD)
+    rows.writerows(claims_pages.claim_rows())
     return response
 
 
 @require_safe
 def claim(request: HttpRequest, claim_id: str) -> HttpResponse:
-    found = queries.claim_detail(claim_id)
+    found = claims_pages.claim_detail(claim_id)
     if found is None:
         raise Http404(f'There is no claim "{claim_id[:60]}". The claims page lists those that there are.')
     return render(request, "literature/claim.html", {"line": found[0], "others": found[1]})
@@ -87,7 +88,7 @@ def claim(request: HttpRequest, claim_id: str) -> HttpResponse:
 @require_safe
 def literature(request: HttpRequest) -> HttpResponse:
     kind, search = _word(request, "kind"), _word(request, "search")
-    groups, kinds = queries.literature_page(kind=kind, search=search)
+    groups, kinds = claims_pages.literature_page(kind=kind, search=search)
     context = {"groups": groups, "kinds": kinds, "kind": kind, "search": search, "total": len(load_papers())}
     return render(request, "literature/literature.html", context)
 
@@ -97,8 +98,8 @@ def paper(request: HttpRequest, paper_id: str) -> HttpResponse:
     found = load_papers().get(paper_id)
     if found is None:
         raise Http404(f'There is no paper "{paper_id[:60]}". The literature page lists those that there are.')
-    lines = [queries.claim_line(queries.verdict_of(one)) for one in claims_of(paper_id)]
-    context = {"paper": found, "lines": lines, "stand_ins": queries.stand_ins(found)}
+    lines = [claims_pages.claim_line(verdict_of(one)) for one in claims_of(paper_id)]
+    context = {"paper": found, "lines": lines, "stand_ins": claims_pages.stand_ins(found)}
     return render(request, "literature/paper.html", context)
 
 
