@@ -93,7 +93,11 @@ def test_methods_run_end_to_end_and_stand_beside_the_full_cache(client, ada, tmp
     assert numbers == pytest.approx([value, low, high], abs=0.006)
     assert {"Accuracy, retrieval", "Accuracy, recall"} <= set(full)
     assert "n_sink" in text(parsed(response))
-    assert client.get("/methods/").status_code == 200
+    with django_assert_max_num_queries(12):
+        everything = client.get("/methods/")
+    assert [row["Budget"] for row in rows_of(everything)][:2] == ["full cache", "StreamingLLM 0.25"]
+    board = client.get(parsed(everything).xpath("//a[text()='All systems at this place']/@href")[0])
+    assert "StreamingLLM 0.25" in text(parsed(board))  # accuracy against measured bytes
     assert parsed(client.get("/methods/streaming_llm/?length=99&model=x")).xpath("//h1")
 
 
@@ -102,7 +106,7 @@ def test_a_method_without_numbers_and_one_that_is_not_there(client, ada):
     assert "Nothing has been measured with it yet" in page
     assert "arXiv:2404.14469" in page
     assert client.get("/methods/magic/").status_code == 404
-    listed = parsed(client.get("/methods/")).xpath("//tbody/tr")
+    listed = parsed(client.get("/methods/")).xpath("//section[@aria-labelledby='all']//tbody/tr")
     assert len(listed) == 14
 
 

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from longboard.errors import LongboardError
 from longboard.form_errors import show_on
 from longboard.registry import queries, services
+from longboard.registry.budgets import budget_view
 from longboard.registry.forms import HubModelForm
 from longboard.registry.methods import method_lines, method_page
 from longboard.submissions.models import Run
@@ -60,7 +61,7 @@ def suite(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_safe
 def methods(request: HttpRequest) -> HttpResponse:
-    return render(request, "registry/methods.html", {"methods": method_lines()})
+    return render(request, "registry/methods.html", {"methods": method_lines(), "view": budget_view("", request.GET)})
 
 
 @require_safe
@@ -68,10 +69,4 @@ def method(request: HttpRequest, slug: str) -> HttpResponse:
     page = method_page(slug, request.GET)
     if page is None:
         raise Http404(f'There is no method "{slug[:60]}". The methods page lists those that there are.')
-    controls = (
-        ("model", "Model", page.models),
-        ("hardware", "Hardware", page.hardware),
-        ("length", "Context length", page.lengths),
-        ("suite", "Suite", page.suites),
-    )
-    return render(request, "registry/method.html", {"page": page, "controls": controls})
+    return render(request, "registry/method.html", {"page": page})

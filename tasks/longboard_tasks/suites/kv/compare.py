@@ -21,6 +21,7 @@ from longboard_tasks.catalogue import METHODS, find_suite
 from longboard_tasks.contract import MethodRef, ModelRef, ResultBundle, RunSpec, Runtime, SystemSpec
 from longboard_tasks.engine.errors import EvaluationError
 from longboard_tasks.engine.methods import LooksAtModel, build_method
+from longboard_tasks.engine.stream import count_bytes
 from longboard_tasks.evaluate import OpenSystem, evaluate, open_system
 from longboard_tasks.intervals import paired_interval
 from longboard_tasks.suites.kv.measure import write_whole
@@ -62,8 +63,19 @@ def switch_method(system: OpenSystem, spec: SystemSpec) -> OpenSystem:
     return OpenSystem(spec, system.loaded, replace(system.engine, method=method))
 
 
-def rows_of(bundles: Sequence[ResultBundle]) -> list[Row]:
-    """A row for each task and bundle; the first bundle is that of the full cache."""
+def full_bytes(system: OpenSystem, length: int) -> int:
+    """What the cache holds after `length` tokens with no method: read from its tensors, as the methods' bytes are."""
+    reader = system.engine.reader.with_(chunk=system.engine.schedule.chunk)
+    stream = reader.open(length)
+    reader.read_last(stream, torch.ones((1, length), dtype=torch.long, device=reader.device))
+    return sum(count_bytes(stream).values())
+
+
+def rows_of(bundles: Sequence[ResultBundle], whole: int) -> list[Row]:
+    """A row for each task and bundle; the first bundle is that of the full cache, which holds `whole` bytes.
+
+    Without a method prompts share rows, so its bundle does not say what one prompt holds.
+    """
     full = {(s.task, s.index): s.score for s in bundles[0].samples}
     rows = []
     for bundle in bundles:
@@ -74,7 +86,7 @@ def rows_of(bundles: Sequence[ResultBundle]) -> list[Row]:
             rows.append(
                 Row(
                     task, bundle.run.system.method,
-                    int(held.get("held_bytes_compressed", held.get("held_bytes_decoded", 0))),
+                    whole if bundle is bundles[0] else int(held["held_bytes_compressed"]),
                     (found.value, found.ci_low, found.ci_high),
                     paired_interval([full[task, s.index] for s in mine], [s.score for s in mine]), len(mine),
                 )
@@ -121,13 +133,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     suite = find_suite("kv")
     bundles: list[ResultBundle] = []
     system: OpenSystem | None = None
+    whole = 0
     for method in plan_methods(asked.methods.split(","), budgets, aware):
         spec = SystemSpec(
             model=ModelRef(source="zoo", id=asked.model),
             method=method,
             runtime=Runtime.model_validate({"dtype": asked.dtype}),
         )
-        system = switch_method(system, spec) if system else open_system(spec)
+        if system is None:
+            system = open_system(spec)
+            whole = full_bytes(system, asked.length)
+        system = switch_method(system, spec)
         device = system.loaded.device
         key = f"longboard:kv:{spec.digest}:{asked.length}:{asked.tasks}:{asked.samples}:{asked.seed}:{device.type}"
         if device.type == "cuda":
@@ -151,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, bundle.model_dump_json())
         bundles.append(bundle)
-        write_whole(asked.out / "table.md", table_of(rows_of(bundles)))
+        write_whole(asked.out / "table.md", table_of(rows_of(bundles, whole)))
         shares = ", ".join(f"{m.task} {m.value:.3f}" for m in bundle.measurements if m.metric == "accuracy")
         seen = " question seen" if method.settings else ""
         print(f"{method.name} {method.budget:g}{seen}: {shares} ({time.perf_counter() - began:.0f} s)", flush=True)
