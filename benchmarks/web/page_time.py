@@ -36,7 +36,7 @@ def seed(systems: int) -> None:
 
     from longboard.boards.columns import rebuild_all
     from longboard.boards.models import Cell
-    from longboard.boards.summaries import rebuild_fronts
+    from longboard.boards.ranking import rebuild_fronts
     from longboard.registry.models import Method, Model, System
     from longboard.submissions.models import Run
     from longboard_tasks.catalogue import METRICS

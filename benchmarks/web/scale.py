@@ -331,7 +331,8 @@ def new_result() -> dict[str, Any]:
     from django.test import Client
     from tests import factories
 
-    from longboard.boards.summaries import refresh_due, update_summaries
+    from longboard.boards.ranking import refresh_due
+    from longboard.boards.summaries import update_summaries
 
     client, found = Client(), {}
     for name, suite, metrics in (
@@ -461,7 +462,7 @@ def main() -> None:
     setup_test_environment()
     from longboard.boards.columns import rebuild_all
     from longboard.boards.models import Column
-    from longboard.boards.summaries import refresh_due
+    from longboard.boards.ranking import refresh_due
 
     original = settings.DATABASES["default"]["NAME"]
     name = connection.creation.create_test_db(verbosity=0, autoclobber=True, keepdb=options.keep)

@@ -9,7 +9,7 @@ import pytest
 from django.core.cache import cache
 from tests import factories
 
-from longboard.boards.summaries import rebuild_fronts
+from longboard.boards.ranking import rebuild_fronts
 
 CHROMIUM = os.environ.get("LONGBOARD_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [

@@ -20,7 +20,7 @@ from tests.pages.reading import chosen, options, parsed, table, text
 
 from longboard.boards import plotly
 from longboard.boards.exports import guarded
-from longboard.boards.summaries import rebuild_fronts
+from longboard.boards.ranking import rebuild_fronts
 from longboard.results.models import Trust
 from longboard.submissions.models import Run
 

@@ -14,7 +14,7 @@ from tests import factories
 from tests.pages.reading import options, parsed, table, text
 
 from longboard.boards.models import Cell
-from longboard.boards.summaries import rebuild_fronts
+from longboard.boards.ranking import rebuild_fronts
 from longboard.fleet.models import Hardware
 
 pytestmark = pytest.mark.django_db

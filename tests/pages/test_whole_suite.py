@@ -11,7 +11,8 @@ from tests import factories
 from tests.pages.reading import options, parsed, table, text
 
 from longboard.boards.models import Cell, CellScores
-from longboard.boards.summaries import rebuild_fronts, rebuild_means, write_means
+from longboard.boards.ranking import rebuild_fronts
+from longboard.boards.summaries import rebuild_means, write_means
 from longboard.registry.suites import suite_info
 from longboard.results.models import Trust
 

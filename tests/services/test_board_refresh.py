@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests import factories
 
-from longboard.boards import columns, summaries
+from longboard.boards import columns, ranking, summaries
 from longboard.boards.columns import Slice
 from longboard.boards.models import Cell, Column, FrontEntry
 
@@ -53,19 +53,19 @@ def test_a_board_too_large_for_the_transaction_is_left_to_the_job_and_the_job_fi
     systems = factories.make_board([(f"m{i}", 1024, 0.5 + i / 100, 10.0 + i) for i in range(6)])
     hardware = factories.make_hardware()
     place = {"hardware": hardware, "context_length": 1024}
-    assert not summaries.refresh(**place, now=LATER, most=5)
+    assert not ranking.refresh(**place, now=LATER, most=5)
     assert not FrontEntry.objects.exists()
-    assert summaries.refresh_due(now=LATER) == 1
+    assert ranking.refresh_due(now=LATER) == 1
     assert {e.system_id for e in FrontEntry.objects.filter(cost_metric="ttft_ms", on_front=True)} == {
         s.pk for s in systems.values()
     }
     assert not Column.objects.filter(ranked_at=None).exists()
-    assert summaries.refresh_due(now=LATER) == 0, "nothing is due twice"
+    assert ranking.refresh_due(now=LATER) == 0, "nothing is due twice"
 
 
 def test_a_changed_number_drops_the_fronts_of_its_axis_and_no_others():
     factories.make_board([("a", 1024, 0.9, 100.0), ("b", 1024, 0.5, 10.0)])
-    summaries.refresh(hardware=factories.make_hardware(), context_length=1024, now=factories.NOW)
+    ranking.refresh(hardware=factories.make_hardware(), context_length=1024, now=factories.NOW)
     costs = set(FrontEntry.objects.values_list("cost_metric", flat=True))
     assert costs == {"ttft_ms", "peak_memory_bytes", "decode_tokens_per_s"}
     summaries.write_cells([Cell.objects.filter(metric="ttft_ms").first()], now=LATER)
@@ -77,6 +77,6 @@ def test_a_changed_number_drops_the_fronts_of_its_axis_and_no_others():
 def test_a_site_from_before_there_were_columns_heals_by_itself():
     factories.make_board([("a", 1024, 0.9, 100.0), ("b", 1024, 0.5, 10.0)])
     Column.objects.all().delete()
-    summaries.refresh_due(now=LATER)
+    ranking.refresh_due(now=LATER)
     assert Column.objects.filter(metric="accuracy", size=2).exists()
     assert FrontEntry.objects.exists()

@@ -11,9 +11,9 @@ from longboard.boards.columns import TRUSTS
 from longboard.boards.metrics import stored_cost
 from longboard.boards.paired import rank_ranges
 from longboard.boards.prices import Price, priced
+from longboard.boards.ranking import front_of, sizes_of
 from longboard.boards.reported import source_for
 from longboard.boards.sources import Key
-from longboard.boards.summaries import front_of, sizes_of
 from longboard.boards.systems import SystemFacts, current_catalogue
 
 

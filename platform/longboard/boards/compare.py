@@ -14,12 +14,12 @@ from django.urls import reverse
 
 from longboard.boards import figures
 from longboard.boards.board_rows import model_url
+from longboard.boards.choices import Choice
 from longboard.boards.differences import difference_of, ratio_of, signed
 from longboard.boards.exports import Table
 from longboard.boards.figures import LengthSeries, Mark, mark_of
 from longboard.boards.metrics import MEAN, MEAN_ABOVE_CHANCE, METRICS, WHOLE_SUITE
 from longboard.boards.models import Cell
-from longboard.boards.queries import Choice
 from longboard.boards.reasons import run_url
 from longboard.errors import BadRequest
 from longboard.fleet.models import Hardware

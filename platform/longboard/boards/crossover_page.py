@@ -11,12 +11,12 @@ import numpy as np
 
 from longboard.boards import figures
 from longboard.boards.board_rows import model_url
+from longboard.boards.choices import Choice
 from longboard.boards.compare import Side, cells_of, choices, chosen_systems, place_of, url_of
 from longboard.boards.figures import LengthSeries, mark_of
 from longboard.boards.lengths import crossover
 from longboard.boards.metrics import METRICS
 from longboard.boards.models import Cell
-from longboard.boards.queries import Choice
 from longboard.quantities import length_label, quantity
 from longboard.registry.models import System
 from longboard_tasks.catalogue import MetricInfo

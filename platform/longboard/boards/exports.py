@@ -11,7 +11,8 @@ from typing import IO, Any
 
 from django.http import FileResponse, Http404, HttpResponseBase, StreamingHttpResponse
 
-from longboard.boards.queries import Board, Row
+from longboard.boards.board_rows import Row
+from longboard.boards.queries import Board
 
 PARQUET_ROWS = 10_000  # a row group: what is held in memory at once
 

@@ -13,12 +13,13 @@ from longboard.boards import figures
 from longboard.boards.aggregates import tasks_at
 from longboard.boards.board_rows import heat_of, model_url, number_cell
 from longboard.boards.board_view import LENGTH_SORTS, ROWS_PER_PAGE, BoardView, find_task
+from longboard.boards.choices import Choice, choose_hardware, controls
 from longboard.boards.columns import NUMBER, TRUSTS, Numbers
 from longboard.boards.exports import Table
 from longboard.boards.figures import LengthSeries, Mark, mark_of
+from longboard.boards.finding import Found
 from longboard.boards.lengths import effective_length, length_area
 from longboard.boards.metrics import METRICS, default_metric
-from longboard.boards.queries import Choice, Found, choose_hardware, controls
 from longboard.boards.reasons import Partial, Reasons, missing_html, stopped_runs
 from longboard.boards.reported import source_for
 from longboard.boards.selection import checked, facets_of, masks_of
@@ -118,7 +119,7 @@ def length_page(found: Found, view: BoardView) -> LengthPage:
         title=_title(matrix, shorts, view, metric, here.title if here else ""),
         summary=f"{len(matrix.systems):,} systems, {int(matrix.complete.sum()):,} of them at every length",
         rows=rows,
-        controls=controls(found, view, task, metric, places, hardware_id, matrix.facets, known),
+        controls=controls(found.info, view, task, metric, places, hardware_id, matrix.facets, known),
         sorts={
             name: (view.url("board-lengths", order=name), "descending" if view.order == name else "")
             for name in LENGTH_SORTS

@@ -15,8 +15,8 @@ from longboard.boards.board_view import BoardView
 from longboard.boards.columns import TRUSTS, Numbers
 from longboard.boards.metrics import METRICS
 from longboard.boards.paired import rank_ranges
+from longboard.boards.ranking import DRAWS, front_of, sizes_of
 from longboard.boards.sources import Held
-from longboard.boards.summaries import DRAWS, front_of, sizes_of
 from longboard.boards.systems import SIZES, Catalogue
 
 FEW = 60  # Systems: up to here a front that is worked out on the spot gets all its draws

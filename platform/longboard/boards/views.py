@@ -26,6 +26,8 @@ from longboard.boards import dump, exports, plotly, queries, sharing
 from longboard.boards.board_view import BoardView
 from longboard.boards.compare import compare_page
 from longboard.boards.crossover_page import crossover_page
+from longboard.boards.finding import Found, find_board, first_board
+from longboard.boards.latest import latest_results
 from longboard.boards.length_page import length_page
 from longboard.boards.system_page import SystemPage, system_page
 from longboard.errors import BadRequest
@@ -40,10 +42,10 @@ KEEP_S = 300  # a rendered region, in memory; its key changes with the numbers
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    found = queries.first_board()
+    found = first_board()
     board = queries.board(found, BoardView.from_query(found.info, _only(request, "length"))) if found else None
     template = "boards/_headline.html" if is_partial(request) else "boards/home.html"
-    latest = () if is_partial(request) else queries.latest_results()
+    latest = () if is_partial(request) else latest_results()
     response = render(request, template, {"board": board, "latest": latest})
     return _cacheable(request, response, s_maxage=30)
 
@@ -51,7 +53,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @require_safe
 def boards(request: HttpRequest) -> HttpResponse:
     """To the first board, or to the suites while there is none."""
-    found = queries.first_board()
+    found = first_board()
     return redirect("board", found.suite.name) if found else redirect("suites")
 
 
@@ -287,15 +289,15 @@ def is_partial(request: HttpRequest) -> bool:
     return bool(request.htmx) and not request.htmx.history_restore_request  # type: ignore[attr-defined]
 
 
-def _find(suite: str) -> queries.Found | None:
-    found = queries.find_board(suite)
+def _find(suite: str) -> Found | None:
+    found = find_board(suite)
     if found is None and not Suite.objects.filter(kind="efficiency", name=suite.replace("\x00", "")).exists():
         raise Http404(f'There is no board "{suite[:60]}". The suites page lists those that there are.')
     return found
 
 
-def _asked(request: HttpRequest, suite: str) -> tuple[queries.Found, BoardView]:
-    found = queries.find_board(suite)
+def _asked(request: HttpRequest, suite: str) -> tuple[Found, BoardView]:
+    found = find_board(suite)
     if found is None:
         raise Http404(f'There is no board "{suite[:60]}". The suites page lists those that there are.')
     return found, BoardView.from_query(found.info, request.GET, label=suite)

@@ -12,7 +12,8 @@ from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from longboard.boards.columns import rebuild_all
-from longboard.boards.summaries import rebuild_means, refresh_due
+from longboard.boards.ranking import refresh_due
+from longboard.boards.summaries import rebuild_means
 
 
 class Command(BaseCommand):
