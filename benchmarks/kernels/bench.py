@@ -53,6 +53,7 @@ class Bench:
             "kernel": kernel,
             "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": describe_machine(),
+            "commit": find_commit(),
             "ceilings": asdict(self.ceilings),
             "checks": [],
             "tuning": [],
@@ -241,6 +242,15 @@ def describe_machine() -> dict[str, Any]:
         "triton": triton.__version__,
         "python": sys.version.split()[0],
     }
+
+
+def find_commit() -> str:
+    """The commit of the code, or "" where no repository travels with it."""
+    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, timeout=20).stdout.strip()
+    except OSError:
+        return ""
 
 
 def _smi(field: str) -> str:

@@ -30,6 +30,7 @@ SERVED = {
     "falcon-h1": "FalconH1Mixer",
     "granite-hybrid": "GraniteMoeHybridMambaLayer",
     "nemotron-h": "NemotronHMamba2Mixer",
+    "qwen3-next": "Qwen3NextRMSNormGated",
     "zamba2": "Zamba2MambaMixer",
 }
 

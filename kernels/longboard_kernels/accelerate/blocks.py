@@ -11,7 +11,7 @@ from torch import Tensor
 
 from longboard_kernels.accelerate.swap import Handoff, run_stock
 from longboard_kernels.decode import decode_attention
-from longboard_kernels.norms import add_rms_norm
+from longboard_kernels.norms import add_rms_norm, gated_rms_norm
 from longboard_kernels.rope import rope_and_store
 
 # Attention whose forward is: project, rotate halves, put into the cache, attend, project.
@@ -30,6 +30,19 @@ def is_rms_norm(module: Any) -> bool:
 def norm(self: Any, hidden_states: Tensor) -> Tensor:
     dtype = torch.promote_types(self.weight.dtype, hidden_states.dtype)
     return add_rms_norm(hidden_states, None, self.weight, self.variance_epsilon, out_dtype=dtype)[0]
+
+
+def norm_from_one(self: Any, hidden_states: Tensor) -> Tensor:
+    """Qwen3NextRMSNorm: the weight is kept as its distance from one."""
+    return add_rms_norm(hidden_states, None, 1.0 + self.weight.float(), self.eps, out_dtype=hidden_states.dtype)[0]
+
+
+def gated_norm(self: Any, hidden_states: Tensor, gate: Tensor) -> Tensor:
+    """Qwen3NextRMSNormGated: the norm first, then SiLU of the gate."""
+    return gated_rms_norm(hidden_states, gate, self.weight, self.variance_epsilon, norm_first=True)
+
+
+NORMS: dict[str, Callable[..., Tensor]] = {"Qwen3NextRMSNorm": norm_from_one, "Qwen3NextRMSNormGated": gated_norm}
 
 
 def make_last_norm(handoff: Handoff) -> Callable[..., Tensor]:

@@ -127,6 +127,8 @@ def _swap_all(model: Any, result: Acceleration) -> None:
                 put(module, mixers.mix_mamba if name in mixers.MAMBA else mixers.mix_mamba2)
         elif name in blocks.ATTENTION:
             put(module, blocks.attend)
+        elif name in blocks.NORMS:
+            put(module, blocks.NORMS[name])
         elif blocks.is_rms_norm(module):
             put(module, blocks.norm)
     _link_blocks(model, put)
