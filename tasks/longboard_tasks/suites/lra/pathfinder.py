@@ -1,9 +1,9 @@
 """Pathfinder and Path-X: are the two filled circles on the ends of one dashed curve? numpy only.
 
-Source: Linsley et al. 2018 (arXiv:1805.08315) and Kim et al. 2020 (arXiv:1906.01558) for the stimulus,
-Tay et al. 2021 (arXiv:2011.04006) for its knobs; two full curves grow in turn from seeds a fixed distance apart, short ones distract. We
-differ in how the same stimulus is made: a whole block of images grows at once, coordinates are not rounded to pixels, lines are
-drawn by their distance instead of by resampling, and the two curves never touch. docs/lra.md.
+Sources: Linsley et al. 2018 (arXiv:1805.08315) and Kim et al. 2020 (arXiv:1906.01558) for the stimulus, Tay et al. 2021
+(arXiv:2011.04006) for its knobs; two full curves grow in turn from seeds a fixed distance apart, short ones distract. We differ
+in how the same stimulus is made: a whole block of images grows at once, coordinates are not rounded to pixels, lines are drawn
+by their distance instead of by resampling, and the two curves never touch. docs/lra.md.
 """
 
 from __future__ import annotations
