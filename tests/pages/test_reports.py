@@ -319,3 +319,12 @@ def test_a_token_of_the_scope_report_posts_reports_and_nothing_else(client, auth
         assert client.post(f"/api/v1/reports/{told['id']}/withdraw", {"because": "x"}, **how).json()["withdrawn_at"]
         listed = client.get("/api/v1/reports", {"author": "ada"}).json()
         assert [row["id"] for row in listed["items"]] == [told["id"]]
+
+
+def test_settings_of_a_method_make_another_system_and_odd_ones_are_refused(author):
+    with pytest.raises(BadRequest, match="control characters"):
+        post(author, ACCURACY, method="snapkv", budget=0.5, settings={"pooling": "a\x00b"})
+    plain = post(author, ACCURACY, method="snapkv", budget=0.5)
+    aware = post(author, ACCURACY, method="snapkv", budget=0.5, settings={"question_aware": True})
+    assert plain.system != aware.system
+    assert "question seen" in aware.system.label

@@ -156,6 +156,10 @@ def _check_method(method: MethodRef) -> None:
     if info.budgets and method.budget not in info.budgets:
         has = " or ".join(f"{budget:g}" for budget in info.budgets)
         raise BadRequest(f'Method "{method.name}" has the budget {has}, not {method.budget:g}.', field="budget")
+    if odd := [n for n, v in method.settings.items() if isinstance(v, str) and not (v.isprintable() and len(v) <= 100)]:
+        raise BadRequest(
+            f'Setting "{odd[0][:60]}" is no short word: a database holds no control characters.', field="settings"
+        )
     known = [name for name, _ in info.parameters]
     if unknown := [name for name in method.settings if name not in known]:
         raise BadRequest(

@@ -62,6 +62,7 @@ class ReportRequest(Spec):
     model: ModelSlug
     method: Slug = "none"
     budget: Annotated[float, Field(gt=0, le=1)] = 1.0
+    settings: Annotated[dict[Slug, float | int | str | bool], Field(max_length=20)] = {}  # of the method
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
     hardware: Annotated[Line, Field(min_length=2, max_length=160)]
     source: Annotated[Line, Field(max_length=300)]

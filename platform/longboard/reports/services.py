@@ -96,7 +96,7 @@ def _create(author: User, request: ReportRequest, digest: str, now: datetime) ->
     checked = _check_numbers(request.numbers, model)
     system = system_for(
         model=model,
-        method=MethodRef(name=request.method, budget=request.budget),
+        method=MethodRef(name=request.method, budget=request.budget, settings=request.settings),
         runtime=Runtime(dtype=request.dtype),
     )
     report = Report.objects.create(
