@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+handler404 = "longboard.api.missing.not_found"
+
 urlpatterns = [
     path("", include("longboard.boards.urls")),
     path("", include("longboard.checkpoints.urls")),

@@ -71,3 +71,13 @@ def test_the_command_line_reports_a_csv_file(live_server, author, tmp_path, monk
         file.write_text(bad)
         assert main(["site", "--site", live_server.url, "report", str(file), *asked]) == 1
         assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/nope", "/api/v1/runs/nonsense", "/api/v1/reports/-1", "/api/v1/reports/99999999999999999999"]
+)
+def test_what_is_not_there_is_said_in_the_one_error_format(client, path):
+    answer = client.get(path)
+    assert answer.status_code in (404, 422)
+    assert set(answer.json()["error"]) == {"code", "message", "field"}
+    assert "There is no such page" in client.get("/nope").content.decode()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Query, Router, Status
+from ninja import Path, Query, Router, Status
 
 from longboard.api.auth import REPORTER, PersonRequest
 from longboard.api.paging import next_cursor, position_of
@@ -21,6 +21,7 @@ from longboard.reports.services import post_report, withdraw_report
 router = Router(tags=["people"])
 
 PAGE = 20
+ReportId = Annotated[int, Path(ge=1, lt=2**63)]
 REFUSALS: dict[int, Any] = dict.fromkeys((400, 401, 403, 404, 409, 422), Error)
 NOT_FOUND: dict[int, Any] = dict.fromkeys((400, 404, 422), Error)
 
@@ -52,13 +53,13 @@ def list_reports(
     return ReportPageOut(items=[_report(row) for row in page[:limit]], next=next_cursor("reports", page, limit))
 
 
-@router.get("/reports/{int:report_id}", response={200: ReportOut, **NOT_FOUND})
-def read_report(request: HttpRequest, report_id: int) -> Any:
+@router.get("/reports/{report_id}", response={200: ReportOut, **NOT_FOUND})
+def read_report(request: HttpRequest, report_id: ReportId) -> Any:
     return _report(_find(report_id))
 
 
-@router.post("/reports/{int:report_id}/withdraw", response={200: ReportOut, **REFUSALS}, auth=REPORTER)
-def withdraw(request: PersonRequest, report_id: int, body: WithdrawIn) -> Any:
+@router.post("/reports/{report_id}/withdraw", response={200: ReportOut, **REFUSALS}, auth=REPORTER)
+def withdraw(request: PersonRequest, report_id: ReportId, body: WithdrawIn) -> Any:
     """Takes its numbers off the boards; the report stays to be read, marked as withdrawn. A second call changes nothing."""
     row = withdraw_report(report=_find(report_id), actor=request.auth, because=body.because, now=timezone.now())
     return _report(row)
