@@ -330,7 +330,7 @@ def _join(
     tiles, _, _ = _count_tiles(lengths, SINKS, WINDOW, BN, HAS_WINDOW)
     wide = tiles.to(tl.int64) * HKV
     T = tl.sum(wide, 0)
-    W = tl.minimum(W.to(tl.int64), T)
+    W = tl.minimum(T * 0 + W, T)  # T * 0: a W of 1 is a constant at compile time, and has no dtype to change
     b = segment // HKV
     count = tl.sum(tl.where(rows == b, tiles, 0), 0).to(tl.int64)
     c0 = tl.sum(tl.where(rows < b, wide, 0), 0) + (segment % HKV) * count

@@ -160,7 +160,7 @@ def _join_rows(TOPS, SUMS, LOGS, ROWS, SPLITS, BM: tl.constexpr):
         safe = tl.where(new == float("-inf"), 0.0, new)
         total = total * tl.exp2(top - safe) + tl.load(SUMS + place, mask=live, other=0.0) * tl.exp2(here - safe)
         top = new
-    tl.store(LOGS + head * ROWS + r, top + tl.log2(total), mask=live)
+    tl.store(LOGS + head * ROWS + r, top + tl.log2(tl.where(live, total, 1.0)), mask=live)
 
 
 @triton.jit
