@@ -139,31 +139,53 @@ def test_measured_bytes_are_within_three_percent_of_the_formula(engine, name):
     assert built.counters.stages["context"] >= tokens * LAYERS * TOKEN
 
 
-@pytest.mark.parametrize(
-    ("name", "tokens"),
-    [("streaming_llm", 4_096), *[(name, 400) for name in DROPPING if METHODS[name].phase == "both"]],
-)
-def test_the_budget_holds_while_a_long_answer_is_made(engine, name, tokens):
+@pytest.mark.parametrize("name", [name for name in DROPPING if METHODS[name].phase == "both"])
+def test_the_budget_holds_while_an_answer_is_made(engine, name):
     built, budget = engine(name, 0.25), 0.25
     reader, method = built.reader, built.method
     stream = reader.open(300)
     method.prepare(stream)
     reader.read_last(stream, torch.tensor([random_ids(300)]))
     method.after_context(stream)
-    for step in range(tokens):
+    for step in range(200):
         reader.read(stream, torch.tensor([[step % 256]]), 1)
         method.after_step(stream)
         for layer in stream.cache.layers:
             assert layer.length == int(stream.position * budget)
             assert layer.keys.shape[2] == layer.length
-    total, held = 300 + tokens, layer.length
-    # What the allocator holds: the slots, and room for no more than a question.
-    assert all(buffer.shape[2] <= held + 300 for buffer in layer.buffers)
-    marks = stream.cache.layers[0].marks.get("positions")
-    if name == "streaming_llm":
-        assert sorted(marks[0, 0].tolist()) == [*range(4), *range(total - (held - 4), total)]
     if name == "h2o":
-        assert set(range(total - held // 2, total)) <= set(marks[0, 0].tolist())
+        recent = set(range(500 - layer.length // 2, 500))
+        assert recent <= set(layer.marks["positions"][0, 0].tolist())
+
+
+@pytest.mark.parametrize("name", ["streaming_llm", "random", "knorm"])
+def test_the_budget_holds_over_4096_decoded_tokens_in_slots_and_in_what_the_allocator_holds(engine, name):
+    # The cache alone, fed as a model feeds it: these methods look at nothing else.
+    built = engine(name, 0.25)
+    stream = built.reader.open(300)
+    built.method.prepare(stream)
+    keys = torch.randn(1, HEADS, 300 + 4_096, SIZE, generator=torch.Generator().manual_seed(0))
+    layer = stream.cache.layers[0]
+    stream.cache.layers = [layer]
+    layer.update(keys[:, :, :300], keys[:, :, :300])
+    built.method.after_context(stream)
+    for at in range(300, 300 + 4_096):
+        layer.update(keys[:, :, at : at + 1], keys[:, :, at : at + 1])
+        built.method.after_step(stream)
+        assert layer.length == (at + 1) // 4
+    assert all(buffer.shape[2] <= layer.length + 300 for buffer in layer.buffers)
+    if name == "streaming_llm":
+        held = sorted(layer.marks["positions"][0, 0].tolist())
+        assert held == [*range(4), *range(4_396 - (layer.length - 4), 4_396)]
+        assert torch.equal(layer.keys[0, 0].sort(0).values, keys[0, 0, held].sort(0).values)
+    if name == "knorm":
+        norms = keys[0, 0].norm(dim=-1).tolist()
+        held = set(sorted(range(300), key=norms.__getitem__)[:75])
+        for at in range(300, 300 + 4_096):
+            while len(held) + 1 > (at + 1) // 4:
+                held.remove(max(held, key=norms.__getitem__))
+            held.add(at)
+        assert sorted(norms[at] for at in held) == sorted(layer.keys[0, 0].norm(dim=-1).tolist())
 
 
 def test_evicting_while_decoding_is_attention_over_what_is_held(engine):
@@ -253,7 +275,7 @@ def test_models_without_keys_are_refused_in_words():
         method.detach()
 
 
-@pytest.mark.parametrize("name", ["jamba", "lfm2", "granite-hybrid"])
+@pytest.mark.parametrize("name", ["lfm2", "granite-hybrid"])
 def test_of_a_hybrid_only_the_attention_layers_are_compressed(name):
     base = open_tiny(name)
     method = build_method(MethodRef(name="knorm", budget=0.25))

@@ -84,7 +84,7 @@ def test_categories_are_means_of_their_sets():
 
 def test_a_folder_is_run_under_a_method(tmp_path, capsys):
     rows = [
-        {"input": f"q{i}", "context": "some words " * 60, "answers": ["words"], "all_classes": None} for i in (1, 2)
+        {"input": f"q{i}", "context": "some words " * 30, "answers": ["words"], "all_classes": None} for i in (1, 2)
     ]
     (tmp_path / "qasper.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     (tmp_path / "dataset2prompt.json").write_text(json.dumps({"qasper": TEMPLATE}))
