@@ -7,6 +7,7 @@ urlpatterns = [
     path("efficiency/theory/", views.theory, name="theory"),
     path("efficiency/crossover/", views.crossover, name="crossover"),
     path("efficiency/costs/", views.costs, name="costs"),
+    path("efficiency/kernels/", views.kernels, name="kernels"),
     path("efficiency/<slug:slug>.json", views.report, name="efficiency-report"),
     path("efficiency/<str:slug>/", views.efficiency, name="efficiency-table"),
     path("efficiency/<str:slug>/<str:system>/", views.system, name="efficiency-system"),

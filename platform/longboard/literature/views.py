@@ -8,7 +8,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from longboard.literature import claims_pages, efficiency_pages, theory_pages
+from longboard.literature import claims_pages, efficiency_pages, kernel_pages, theory_pages
 from longboard.literature.catalogue import claims_of, load_papers
 from longboard.literature.costs import cost_page
 from longboard.literature.evidence import verdict_of
@@ -45,6 +45,11 @@ def report(request: HttpRequest, slug: str) -> HttpResponse:
 @require_safe
 def costs(request: HttpRequest) -> HttpResponse:
     return render(request, "literature/costs.html", {"page": cost_page(request.GET)})
+
+
+@require_safe
+def kernels(request: HttpRequest) -> HttpResponse:
+    return render(request, "literature/kernels.html", {"page": kernel_pages.kernels_page()})
 
 
 @require_safe

@@ -1,0 +1,113 @@
+"""Our kernels operator by operator, as the benchmark on a device left them: the same file that docs/kernels.md shows.
+
+What a first run got wrong is on the page as it was: a kernel whose checks failed says so above its times.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+
+FILE = "benchmarks/kernels/results/kernels.json"  # benchmarks/kernels/run.py writes it
+TITLES = {
+    "K1": "Decode attention",
+    "K1q": "Decode attention over 8-bit and 4-bit caches",
+    "K2": "Selective scan (Mamba)",
+    "K3": "Chunk scan (Mamba-2)",
+    "K4": "Convolution and norms",
+    "K5": "Rotary positions and cache write",
+    "K6": "Attention received by key",
+    "K7": "Log-probabilities",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorLine:
+    """One shape, formatted: medians in ms, with the 10th and 90th percentile of ours."""
+
+    shape: str
+    ours: str
+    spread: str
+    floor_share: str
+    peers: str
+    ratio: str
+    memory: str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTable:
+    slug: str
+    title: str
+    checks: str
+    failures: tuple[str, ...]
+    lines: tuple[OperatorLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelsPage:
+    device: str
+    measured_on: str
+    software: str
+    commit: str
+    ceilings: str
+    tables: tuple[KernelTable, ...]
+
+
+@cache
+def kernels_page() -> KernelsPage | None:
+    """The page of the committed measurement; None where the file is not part of the installation."""
+    path = settings.REPOSITORY / FILE
+    if not path.is_file():
+        return None
+    parts: list[dict[str, Any]] = json.loads(path.read_text())
+    machine, ceilings = parts[0]["machine"], parts[0]["ceilings"]
+    return KernelsPage(
+        device=machine["device"],
+        measured_on=parts[0]["measured_at"][:10],
+        software=f"torch {machine['torch']}, Triton {machine['triton']}",
+        commit=parts[0].get("commit") or "unknown",
+        ceilings=f"{ceilings['bytes_per_s'] / 1e12:.2f} TB/s read, {ceilings['flops_per_s'] / 1e12:.0f} TFLOP/s bf16",
+        tables=tuple(_table(part) for part in parts),
+    )
+
+
+def _table(part: dict[str, Any]) -> KernelTable:
+    checks, rows = part["checks"], part["rows"]
+    keys = dict.fromkeys((row["shape"], row.get("bits")) for row in rows)
+    return KernelTable(
+        slug=part["kernel"],
+        title=TITLES.get(part["kernel"], part["kernel"]),
+        checks=f"{sum(check['passed'] for check in checks)} of {len(checks)} checks on the device passed",
+        failures=tuple(
+            f"{c['shape']}: error {c['error']:.2g}, {c['tolerance']:g} allowed"
+            if "error" in c
+            else f"{c['shape']}: {c['failed']}"
+            for c in checks
+            if not c["passed"]
+        ),
+        lines=tuple(line for key in keys if (line := _line(*key, rows)) is not None),
+    )
+
+
+def _line(shape: str, bits: int | None, rows: list[dict[str, Any]]) -> OperatorLine | None:
+    """None where ours has no time of this shape. A quantised cache is held against the 16-bit peers."""
+    same = [row for row in rows if row["shape"] == shape and "ms" in row]
+    ours = [row for row in same if row["side"] == "ours" and row.get("bits") == bits]
+    if not ours:
+        return None
+    mine = min(ours, key=lambda row: row["ms"])
+    peers = [row for row in same if row["side"] != "ours"]
+    best = min((row["ms"] for row in peers), default=None)
+    return OperatorLine(
+        shape=shape if bits is None else f"{shape}, {bits} bits",
+        ours=f"{mine['ms']:.4g}",
+        spread=f"{mine['p10']:.4g} to {mine['p90']:.4g}",
+        floor_share=f"{mine['of_floor']:.2f}",
+        peers=", ".join(f"{row['side']} {row['ms']:.4g}" for row in peers) or "none installed",
+        ratio=f"{best / mine['ms']:.2f}x" if best else "",
+        memory=f"{mine['extra_bytes'] / 2**20:.0f}",
+    )
