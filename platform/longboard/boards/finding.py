@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from django.db.models import OuterRef, Subquery
@@ -61,9 +62,17 @@ def first_board() -> Found | None:
 
 
 def _suites() -> Any:
-    """With what tells whether anything of a board may have changed: its newest Column, the newest Run and the last to end."""
+    return Suite.objects.raw(*_statement())
+
+
+@cache
+def _statement() -> tuple[str, tuple[Any, ...]]:
+    """All suites, with what tells whether anything of a board may have changed: its newest Column, the newest Run, the last to end,
+    reports and prices. Put together once a process: it has no parameter of a request, and putting it together took three
+    quarters of what finding a board costs (3.0 of 4.1 ms CPU).
+    """
     runs = Run.objects.filter(suite=OuterRef("pk"))
-    return Suite.objects.annotate(
+    rows = Suite.objects.annotate(
         last_column=Subquery(
             Column.objects.filter(suite=OuterRef("pk")).order_by("-updated_at").values("updated_at")[:1]
         ),
@@ -76,3 +85,4 @@ def _suites() -> Any:
         last_price=Subquery(Hardware.objects.order_by("-updated_at").values("updated_at")[:1]),
         **version_subqueries(),
     )
+    return rows.query.sql_with_params()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -113,8 +114,13 @@ def version_of(row: Any) -> str:
 
 def current_catalogue() -> Catalogue:
     """For callers that have not asked for the version yet: one more statement."""
-    row = Method.objects.annotate(**version_subqueries()).order_by("pk").first()
+    row = next(iter(Method.objects.raw(*_version_statement())), None)
     return catalogue(version_of(row) if row else "")
+
+
+@cache
+def _version_statement() -> tuple[str, tuple[Any, ...]]:
+    return Method.objects.annotate(**version_subqueries()).order_by("pk")[:1].query.sql_with_params()
 
 
 def _read() -> Catalogue:
