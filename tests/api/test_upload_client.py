@@ -100,6 +100,18 @@ def test_the_node_that_holds_the_run_fetches_the_files_and_checks_them(held, tmp
     assert [p.name for p in models.iterdir()] == [folder.name]
 
 
+def test_a_disk_that_takes_nothing_is_told_and_half_a_folder_is_replaced(held, tmp_path):
+    client, ticket = held
+    (blocked := tmp_path / "blocked").write_text("a file where the folder should be")
+    with pytest.raises(UploadBroken, match="could not be stored"):
+        fetch_upload(client, ticket, blocked)
+    half = tmp_path / "models" / ticket.run.system.model.id
+    half.mkdir(parents=True)
+    (half / "model.safetensors").write_text("left behind")
+    fetch_upload(client, ticket, tmp_path / "models")
+    assert {p.name for p in half.iterdir()} == set(GOOD)
+
+
 def test_files_that_changed_on_the_sites_disk_are_not_run(held, tmp_path):
     client, ticket = held
     path = storage.path_of(Checkpoint.objects.get().pk, "model.safetensors")

@@ -43,16 +43,22 @@ def fetch_upload(site: SiteClient, ticket: Ticket, models_dir: Path) -> None:
     folder = models_dir / model.id
     if model.source != "upload" or (folder / "config.json").is_file():
         return
-    partial = models_dir / f".{model.id}.part"
-    partial.mkdir(parents=True, exist_ok=True)
-    beaten = time.monotonic()
     try:
         listed = site.upload_files(ticket)
     except Refused as refused:
         if refused.status == 404:
             return  # a model that its operator put here by hand is the loader's to miss
         raise
-    for file in [RemoteFile.model_validate(line) for line in listed]:
+    try:
+        _fetch(site, ticket, [RemoteFile.model_validate(line) for line in listed], folder)
+    except OSError as error:
+        raise UploadBroken(f"The uploaded model could not be stored: {error.strerror or error}.") from error
+
+
+def _fetch(site: SiteClient, ticket: Ticket, files: list[RemoteFile], folder: Path) -> None:
+    partial, beaten = folder.with_name(f".{folder.name}.part"), time.monotonic()
+    partial.mkdir(parents=True, exist_ok=True)
+    for file in files:
         if not NAMES.fullmatch(file.name):
             raise UploadBroken(f"The site names a file {file.name[:80]!r}, which is none of a checkpoint.")
         path, digest = partial / file.name, hashlib.sha256()
@@ -71,4 +77,5 @@ def fetch_upload(site: SiteClient, ticket: Ticket, models_dir: Path) -> None:
         if path.stat().st_size != file.size or digest.hexdigest() != file.sha256:
             shutil.rmtree(partial, ignore_errors=True)
             raise UploadBroken(f"{file.name} of the uploaded model does not fit the digest that the site states.")
+    shutil.rmtree(folder, ignore_errors=True)  # without a config.json it was no model
     partial.replace(folder)
