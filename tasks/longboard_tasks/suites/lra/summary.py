@@ -1,0 +1,46 @@
+"""Several seeds as one accuracy with its interval, and averages over tasks by a named rule. Standard library only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+
+from longboard_tasks.intervals import wilson
+from longboard_tasks.suites.lra.tasks import TASKS
+
+T95 = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+)  # Student's t at 97.5 %, 1 to 9 degrees of freedom
+FIVE = tuple(name for name in TASKS if name != "pathx128")  # the published average leaves Path-X out
+SIX = tuple(TASKS)  # later papers count it
+
+
+def seeds_interval(accuracies: Sequence[float], n: int) -> tuple[float, float, float]:
+    """(mean, low, high) at 95 %: Student's t over 2 to 10 seeds; of one seed Wilson's over its n test examples.
+
+    The second says how well this one model was measured, not how another seed would do. Raises ValueError for other counts.
+    """
+    seeds = len(accuracies)
+    if not 1 <= seeds <= len(T95) + 1:
+        raise ValueError(f"seeds_interval needs 1 to {len(T95) + 1} accuracies, not {seeds}")
+    value = mean(accuracies)
+    if seeds == 1:
+        return value, *wilson(value, n)
+    half = T95[seeds - 2] * stdev(accuracies) / math.sqrt(seeds)
+    return value, max(0.0, value - half), min(1.0, value + half)
+
+
+def average(accuracies: Mapping[str, float], rule: Sequence[str] = FIVE) -> float | None:
+    """The mean over the tasks of `rule`; None while one of them is missing: averages of parts are not comparable."""
+    if any(task not in accuracies for task in rule):
+        return None
+    return mean(accuracies[task] for task in rule)
