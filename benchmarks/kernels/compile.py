@@ -22,7 +22,19 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from longboard_kernels import conv, decode, logprobs, norms, rope, scores, selective_scan, ssd, ssd_step, tuned
+from longboard_kernels import (
+    conv,
+    decode,
+    logprobs,
+    norms,
+    quantised,
+    rope,
+    scores,
+    selective_scan,
+    ssd,
+    ssd_step,
+    tuned,
+)
 
 MOST_SHARED = 227 * 1024
 HALF, SINGLE, BYTES = "*bf16", "*fp32", {8: "*i8", 4: "*u8"}
@@ -97,6 +109,11 @@ def list_decode(tile: dict[str, int]) -> Iterator[Spec]:
         }  # fmt: skip
         yield f"K1 {bits} bits D{size}", decode._decode, signature, constants, tile["num_warps"], tile["num_stages"]
     signature = types(bf16="OUT", fp32="PARTS TOPS SUMS", i32="LENGTHS", i="W B SINKS WINDOW")
+    for bits in (8, 4):
+        filled = types(bf16="K V", fp32="KS KZ VS VZ", i="FIRST ROOM kb kh kt kd vb vh vt vd") | dict.fromkeys(
+            ("KC", "VC"), BYTES[bits]
+        )
+        yield f"K5 {bits} bits", quantised._quantise, filled, {"BITS": bits, "D": 128}, 8, 3
     constants = {"HKV": 8, "G": 4, "D": 128, "BN": 64, "BB": 1, "HAS_WINDOW": False, "JOIN": tile["join"]}
     yield "K1 join", decode._join, signature, constants, 4, 3
 

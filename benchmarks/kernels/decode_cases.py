@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from longboard_kernels import tuned
 from longboard_kernels.decode import decode_attention, decode_attention_cost
-from longboard_kernels.quantised import QuantisedKV, dequantise, quantise
+from longboard_kernels.quantised import QuantisedKV, dequantise, empty_cache, quantise, quantise_into_ref
 
 K = 1024
 RAGGED = [256 * K, 128 * K, 64 * K, 32 * K, 16 * K, 8 * K, 4 * K, 4 * K]
@@ -106,6 +106,16 @@ def check_half(bench: Bench) -> None:
 
 
 def check_quantised(bench: Bench) -> None:
+    for bits in (8, 4):
+
+        def filled(bits: int = bits):
+            """What the kernel's codes stand for, against the definition's; numbers half-way between two may differ."""
+            _, k, v, _ = make([4 * K], 32, 8, 128)
+            wanted = empty_cache(1, 8, 4 * K, 128, bits, "cuda")
+            quantise_into_ref(wanted, k, v, 0)
+            return torch.cat(dequantise(quantise(k, v, bits))), torch.cat(dequantise(wanted))
+
+        bench.check(f"{bits} bits filled", filled, 5e-3)
     for length in (4 * K, 64 * K, 256 * K, 1024 * K):
         for bits, tolerance in ((8, 4e-3), (4, 6e-3)):
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from longboard_kernels.decode import decode_attention
 from longboard_kernels.errors import KernelInputError
-from longboard_kernels.quantised import QuantisedKV, dequantise, quantise
+from longboard_kernels.quantised import QuantisedKV, dequantise, empty_cache, quantise, quantise_into, quantise_into_ref
 from longboard_kernels.tuned import forced
 
 
@@ -115,6 +115,36 @@ def test_quantised_pages_in_any_order_are_a_cache(bits: int, device: str) -> Non
     with forced("decode", with_workers(2)):
         whole = decode_attention(q, cache, None, held)
         assert relative_error(decode_attention(q, paged, None, held, pages=order[None].int()), whole) < 1e-3
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_groups_written_into_a_cache_have_the_definitions_codes_and_touch_no_other(bits: int, device: str) -> None:
+    line = torch.randn(2, 256, 3, 2 * 16, device=device)  # keys and values as slices of a projection
+    keys, values = (x.transpose(1, 2) for x in line.split(16, dim=-1))
+    cache, wanted = (empty_cache(2, 3, 600, 16, bits, device) for _ in range(2))
+    assert cache.k_codes.shape[2] == 5
+    names = ("k_codes", "k_scale", "k_zero", "v_codes", "v_scale", "v_zero")
+    for one in (cache, wanted):
+        for name in names:
+            if (tensor := getattr(one, name)) is not None:
+                tensor.fill_(77)
+    quantise_into(cache, keys, values, 1)
+    quantise_into_ref(wanted, keys, values, 1)
+    for name in names:
+        got, right = getattr(cache, name), getattr(wanted, name)
+        if got is None:
+            continue
+        assert (got[:, :, :1] == 77).all()
+        assert (got[:, :, 3:] == 77).all()
+        if name.endswith("codes"):  # a number half-way between two codes may go either way
+            assert (got == right).double().mean() > 0.999
+        else:
+            assert torch.allclose(got, right, atol=1e-6)
+
+
+def test_groups_beyond_the_room_are_refused() -> None:
+    with pytest.raises(KernelInputError, match="beyond the room"):
+        quantise_into(empty_cache(1, 1, 128, 8, 8, "cpu"), torch.zeros(1, 1, 128, 8), torch.zeros(1, 1, 128, 8), 1)
 
 
 @pytest.mark.parametrize(("bits", "share_of_range"), [(8, 1 / 254), (4, 1 / 30)])

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from longboard_kernels.decode import BYTES_ASM, NIBBLES_ASM
-from longboard_kernels.quantised import dequantise, quantise
+from longboard_kernels.quantised import dequantise, empty_cache, quantise_into_ref
 
 TOKENS, RUN = 262_144, 16  # the hardware adds 16 products at a time
 
@@ -36,7 +36,8 @@ def add_as_hardware(weights: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 def test_codes_around_zero_keep_a_long_sum_right_and_positive_codes_would_not() -> None:
     torch.manual_seed(0)
     values = torch.randn(1, 1, TOKENS, 8)
-    cache = quantise(torch.zeros_like(values), values, 4)
+    cache = empty_cache(1, 1, TOKENS, 8, 4, "cpu")
+    quantise_into_ref(cache, torch.zeros_like(values), values, 0)
     assert cache.v_zero is not None
     packed = cache.v_codes[0, 0]  # [n, D, 64]
     codes = torch.cat([packed & 15, packed >> 4], dim=2).transpose(1, 2).reshape(TOKENS, 8).double().numpy()
