@@ -10,7 +10,7 @@ from torch import Tensor
 from longboard_kernels import tuned
 from longboard_kernels.cost import Cost
 from longboard_kernels.device import multiprocessors, runs_triton
-from longboard_kernels.errors import require
+from longboard_kernels.errors import KernelInputError, require
 from longboard_kernels.quantised import GROUP, QuantisedKV, dequantise
 
 LEAST_ROWS = 16  # of a matrix product
@@ -71,15 +71,15 @@ def decode_attention(
     slots = workers + batch * kv_heads
     parts = torch.empty(slots, share, size, dtype=torch.float32, device=q.device)
     tops, sums = torch.empty(2, slots, share, dtype=torch.float32, device=q.device)
-    out = torch.empty_like(q)
+    out = torch.empty(batch, heads, size, dtype=q.dtype, device=q.device)
     if isinstance(keys, QuantisedKV):
         k, v, block = keys.k_codes, keys.v_codes, GROUP
         sk, sv = keys.k_scale, keys.v_scale
         zk, zv = (keys.k_zero, keys.v_zero) if keys.k_zero is not None and keys.v_zero is not None else (sk, sv)
         require(k.is_contiguous() and v.is_contiguous(), "A quantised cache has to be contiguous.")
     else:
-        require(values is not None, "Keys without values: only a QuantisedKV holds both.")
-        values = keys if values is None else values
+        if values is None:
+            raise KernelInputError("Keys without values: only a QuantisedKV holds both.")
         require(keys.stride() == values.stride() and keys.stride(3) == 1, "keys and values need equal strides, 1 in D.")
         k, v, block, sk, sv, zk, zv = keys, values, config["block"], q, q, q, q
         strides = keys.stride()[:3]
@@ -106,7 +106,8 @@ def decode_attention_ref(
 ) -> Tensor:  # fmt: skip
     """The definition: same contract, plain PyTorch, any device."""
     k, v = dequantise(keys) if isinstance(keys, QuantisedKV) else (keys, values)
-    v = k if v is None else v
+    if v is None:
+        raise KernelInputError("Keys without values: only a QuantisedKV holds both.")
     batch, _, size = q.shape
     out = torch.empty_like(q)
     for row in range(batch):

@@ -161,6 +161,15 @@ def test_a_code_is_within_half_a_step_of_its_number(bits: int, share_of_range: f
         assert (error <= reach * share_of_range * 1.001).all()
 
 
+def test_queries_may_be_a_view_and_keys_need_their_values(device: str) -> None:
+    q, keys, values, held = make([40], 4, 2, 16, 40, device)
+    turned = q.transpose(1, 2).contiguous().transpose(1, 2)
+    with forced("decode", with_workers(2, block=32)):
+        assert torch.equal(decode_attention(turned, keys, values, held), decode_attention(q, keys, values, held))
+        with pytest.raises(KernelInputError, match="without values"):
+            decode_attention(q, keys, None, held)
+
+
 def test_an_open_group_is_not_quantised() -> None:
     with pytest.raises(KernelInputError, match="whole groups"):
         quantise(torch.zeros(1, 1, 100, 8), torch.zeros(1, 1, 100, 8), 8)
