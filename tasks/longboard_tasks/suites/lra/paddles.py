@@ -149,24 +149,18 @@ class Canvas:
         )  # a thin line never fills its pixel
         self.taken[place] = np.maximum(self.taken[place], np.clip(inked, 0, 1) * brightness)
 
-    def taken_at(self, rows: Index, y: Array, x: Array) -> NDArray[np.float32]:
-        """[n, k] at places [n, k]."""
-        return self._at(self.taken, rows, y, x)
-
     def wide_at(self, rows: Index, y: Array, x: Array) -> NDArray[np.float32]:
-        return self._at(self.wide, rows, y, x)
+        """[n, k]: what a margin more takes at places [n, k]; 1 outside the picture."""
+        last = self.wide.shape[1] - 1
+        down = np.clip(np.rint(y).astype(np.int64) + self.pad, 0, last)
+        right = np.clip(np.rint(x).astype(np.int64) + self.pad, 0, last)
+        found: NDArray[np.float32] = self.wide[rows[:, None], down, right]
+        return found
 
     def inside(self) -> Array:
         """[n, side, side] without the padding."""
         middle = slice(self.pad, self.pad + self.knobs.side)
         return self.taken[:, middle, middle].astype(np.float64)
-
-    def _at(self, layer: NDArray[np.float32], rows: Index, y: Array, x: Array) -> NDArray[np.float32]:
-        last = layer.shape[1] - 1
-        down = np.clip(np.rint(y).astype(np.int64) + self.pad, 0, last)
-        right = np.clip(np.rint(x).astype(np.int64) + self.pad, 0, last)
-        found: NDArray[np.float32] = layer[rows[:, None], down, right]
-        return found
 
     def _place(self, rows: Index, down: Index, right: Index) -> tuple[Index, Index, Index]:
         last = self.taken.shape[1] - 1

@@ -19,7 +19,7 @@ from longboard_tasks.suites.lra.paddles import Array, Canvas, Paddles, coverage
 
 TRIES = 3  # draws of one paddle before its curve counts as stuck
 CURVE_TRIES = 5  # of one distractor; then the image goes without it
-SEED_DRAWS = 24  # places tried at once for the first paddle of a distractor
+SEED_DRAWS = 24  # places tried for the first paddle of a distractor
 BLOCK = 250  # images made together: the unit of reproducibility
 
 
@@ -196,13 +196,17 @@ def _grow_curve(
 ) -> tuple[list[Paddles], NDArray[np.bool_]]:
     """(paddles of one distractor an image, whether it found room): a try, nothing is added to the canvas."""
     n = len(margin)
-    place = rng.random((2, SEED_DRAWS, n)) * stimulus.side
-    angle = 2 * math.pi * rng.random(n)
-    chosen = np.argmin(canvas.taken_at(layers, place[0].T, place[1].T), axis=1)  # the first free one
-    seed = Paddles(stimulus, place[0, chosen, np.arange(n)], place[1, chosen, np.arange(n)], angle, margin)
-    curve, grown = [seed], canvas.is_free(layers, seed)
-    trial = canvas.copy(layers)
     every = np.arange(n)
+    seed = Paddles.none(stimulus, n)
+    grown = np.zeros(n, dtype=bool)
+    for _ in range(SEED_DRAWS):
+        open_ = np.flatnonzero(~grown)
+        y, x, turn = rng.random((3, len(open_)))
+        first = Paddles(stimulus, y * stimulus.side, x * stimulus.side, 2 * math.pi * turn, margin[open_])
+        seed.put(open_, first)
+        grown[open_] = canvas.is_free(layers[open_], first)
+    curve = [seed]
+    trial = canvas.copy(layers)
     for _ in range(stimulus.distractor_contour - 1):
         paddle, found = _extend(stimulus, curve[-1], trial, every, rng)
         trial.add(every, curve[-1])
