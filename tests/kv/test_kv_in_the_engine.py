@@ -275,6 +275,23 @@ def test_models_without_keys_are_refused_in_words():
         method.detach()
 
 
+def test_a_method_that_cannot_see_the_queries_says_so_and_one_that_needs_none_runs(engine):
+    base = open_tiny("gpt2")
+    for name in ("snapkv", "h2o", "knorm"):
+        method = build_method(MethodRef(name=name, budget=0.25))
+        method.attach(base.loaded.model)
+        stream = base.reader.open(100)
+        method.prepare(stream)
+        base.reader.read_last(stream, torch.tensor([random_ids(100)]))
+        if name == "knorm":
+            method.after_context(stream)
+            assert stream.cache.layers[0].length == 25
+        else:
+            with pytest.raises(MethodError, match="looks at queries"):
+                method.after_context(stream)
+        method.detach()
+
+
 @pytest.mark.parametrize("name", ["lfm2", "granite-hybrid"])
 def test_of_a_hybrid_only_the_attention_layers_are_compressed(name):
     base = open_tiny(name)

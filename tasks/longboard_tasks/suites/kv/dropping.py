@@ -140,6 +140,12 @@ class Dropping:
         observer = self.observer
         if observer is None:
             raise MethodError(f"{type(self).__name__} was not attached to the model.")
+        looks = type(self).observation is not Dropping.observation
+        if looks and any(index not in observer.layers for index, _ in layers):
+            raise MethodError(
+                f"{type(self).__name__} looks at queries, and the attention of {type(self.model).__name__} is not of a form that "
+                "it knows. knorm, streaming_llm, random and the quantised caches look at none."
+            )
         return [
             View(layer, number, len(layers), observer.modules.get(index), observer.layers.get(index))
             for number, (index, layer) in enumerate(layers)
