@@ -9,6 +9,7 @@ import torch
 
 from longboard_tasks.engine.errors import SuiteError
 from longboard_tasks.suites.lra import train as trainer
+from longboard_tasks.suites.lra.__main__ import main
 from longboard_tasks.suites.lra.checkpoint import NAME
 from longboard_tasks.suites.lra.examples import Examples
 from longboard_tasks.suites.lra.mixers.registry import NAMES
@@ -189,3 +190,26 @@ def test_a_pair_is_two_rows_of_the_same_encoder():
     one, two = torch.randint(1, 12, (2, 3, 10))
     expected = model.head(torch.cat([model.encode(one), model.encode(two)], dim=-1))
     torch.testing.assert_close(model(torch.stack([one, two], dim=1)), expected)
+
+
+def test_the_command_trains_on_a_stand_in_and_says_that_it_is_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(TASKS, "image", replace(TASKS["image"], shape=TINY))
+    ask = [
+        "image",
+        "--mixer",
+        "linear",
+        "--stand-in",
+        "20",
+        "--steps",
+        "3",
+        "--batch",
+        "4",
+        "--count",
+        "40",
+        "10",
+        "10",
+    ]
+    assert main([*ask, "--out", str(tmp_path), "--seeds", "2"]) == 0
+    assert "2 seeds, n=10, chance 0.1; a stand-in, not to be ranked" in capsys.readouterr().out
+    assert main([*ask[:3], "--out", str(tmp_path)]) == 2
+    assert "say where they are" in capsys.readouterr().err

@@ -61,10 +61,11 @@ class BlockState(Mixer):
         open_ = open_ | ~open_.any(
             -1, keepdim=True
         )  # an ended query sees anything rather than nothing, which would be NaN
-        o = F.scaled_dot_product_attention(
-            q, torch.cat([far_k, k], dim=3), torch.cat([far_v, v], dim=3), attn_mask=open_[:, :, None]
-        )
-        return self.out(o.transpose(2, 3).flatten(3).flatten(1, 2)[:, :T])
+        # Blocks count as rows of the batch: the fused kernels take four dimensions, not five.
+        k, v = torch.cat([far_k, k], dim=3), torch.cat([far_v, v], dim=3)
+        q, k, v = (part.flatten(0, 1) for part in (q, k, v))
+        o = F.scaled_dot_product_attention(q, k, v, attn_mask=open_.flatten(0, 1)[:, None])
+        return self.out(o.transpose(1, 2).flatten(2).unflatten(0, (len(x), -1)).flatten(1, 2)[:, :T])
 
     @classmethod
     def flops(cls, config: MixerConfig, tokens: int) -> int:

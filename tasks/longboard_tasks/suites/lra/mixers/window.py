@@ -51,8 +51,10 @@ def window_attention(
             for x, near in ((k, near_k), (v, near_v))
         )
     open_ = open_ | ~open_.any(-1, keepdim=True)  # an ended query sees anything rather than nothing, which would be NaN
-    o = F.scaled_dot_product_attention(blocks, near_k, near_v, attn_mask=open_[:, None])
-    o = o.flatten(2, 3)[:, :, :T]
+    # Blocks count as rows of the batch: the fused kernels take four dimensions, not five.
+    rows_q, rows_k, rows_v = (x.transpose(1, 2).flatten(0, 1) for x in (blocks, near_k, near_v))
+    o = F.scaled_dot_product_attention(rows_q, rows_k, rows_v, attn_mask=open_.flatten(0, 1)[:, None])
+    o = o.unflatten(0, (-1, n)).transpose(1, 2).flatten(2, 3)[:, :, :T]
     if global_tokens and not causal:
         far = F.scaled_dot_product_attention(q[:, :, :global_tokens], k, v, attn_mask=seen[:, None, None])
         o = torch.cat([far, o[:, :, global_tokens:]], dim=2)
