@@ -90,6 +90,10 @@ def list_specs() -> Iterator[Spec]:
     yield "K2 chain", selective_scan._chain, signature, {"N": 16, "LANES": 32}, 1, 3
     for states in (128, 256):
         yield from list_ssd(states, tuned.choose("ssd_scan", f"p64-n{states}"))
+        for name, kernel, signature, constants, warps, stages in list_ssd(states, tuned.choose("ssd_scan", "fp32")):
+            wide = {key: SINGLE if kind == HALF else kind for key, kind in signature.items()}
+            precise = {"PRECISION": "ieee"} if "PRECISION" in constants else {}
+            yield f"{name} fp32", kernel, wide, constants | precise, warps, stages
     yield from list_scores()
     signature = types(fp32="LOGITS STATS", i64="TARGETS BEST", bf16="BIAS", i="FIRST LEFT COUNT COLUMNS")
     yield "K7", logprobs._fold, signature, {"IS_FIRST": False, "HAS_BIAS": False, "BLOCK": 2048}, 4, 3

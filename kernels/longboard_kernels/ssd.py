@@ -49,10 +49,11 @@ def ssd_scan(
     if not runs_triton(x):
         return ssd_scan_ref(x, dt, a, b, c, skip, dt_bias, state, softplus=softplus, dt_limit=dt_limit)
     padded = max(16, triton.next_power_of_2(states))  # tiles are powers of two; what lies beyond N is zero
-    config = tuned.choose("ssd_scan", f"p{size}-n{padded}")
+    single = x.dtype == torch.float32  # products without tensor cores: small tiles, or the registers do not hold them
+    config = tuned.choose("ssd_scan", "fp32" if single else f"p{size}-n{padded}")
     chunk, rows, keys = config["chunk"], config["rows"], config["keys"]
     chunks = triton.cdiv(tokens, chunk)
-    device, precision = x.device, "ieee" if x.dtype == torch.float32 else "tf32"
+    device, precision = x.device, "ieee" if single else "tf32"
     steps = torch.empty(batch, heads, chunks * chunk, dtype=torch.float32, device=device)
     sums = torch.empty_like(steps)  # of dt a log2(e), from the beginning of each chunk
     products = torch.empty(batch, chunks, groups, chunk, chunk, dtype=x.dtype, device=device)
