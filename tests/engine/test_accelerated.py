@@ -12,6 +12,7 @@ from tiny import load_tiny, random_ids
 
 from longboard_kernels.accelerate import accelerate, mixers
 from longboard_tasks.contract import ModelRef, RunSpec, Runtime, SystemSpec
+from longboard_tasks.engine import graph
 from longboard_tasks.engine.errors import MethodError
 from longboard_tasks.engine.graph import decoding
 from longboard_tasks.engine.kernels import use_kernels
@@ -168,3 +169,16 @@ def test_rows_of_a_batch_tick_together() -> None:
             rows = [[number, 255 - number]] * 2
             wanted = reader.read(twin, torch.tensor(rows[0])[:, None], 1)[:, -1]
             assert torch.allclose(step(rows[0], number), wanted, atol=1e-4 * float(wanted.std()))
+
+
+def test_where_a_step_cannot_be_captured_decoding_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of resource: shared memory")
+
+    monkeypatch.setattr(graph, "_run_eagerly", fail)
+    reader = open_reader(own("mamba2").model, chunk=64)
+    stream = reader.open(20)
+    reader.read_last(stream, torch.tensor([random_ids(20)]))
+    with decoding(reader, stream, 8, eager=True) as step:
+        assert step is None
+    assert reader.read(stream, torch.tensor([[7]]), 1).isfinite().all()

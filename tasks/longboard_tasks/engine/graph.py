@@ -8,6 +8,7 @@ place, keys and values go into a buffer with room, and where they go stands in a
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from transformers.cache_utils import Cache, LinearAttentionLayer
 from longboard_tasks.engine.reader import Reader
 from longboard_tasks.engine.stream import GrowingLayer, Stream
 
+log = logging.getLogger(__name__)
 FEWEST_STEPS = 6  # capturing takes two steps of Python
 Step = Callable[[list[int], int], Tensor]
 
@@ -72,7 +74,13 @@ def decoding(reader: Reader, stream: Stream, steps: int, *, eager: bool = False)
     position = torch.full((rows, 1), stream.position, device=device)
     try:
         run = _run_eagerly if eager and not on_cuda else _capture
-        replay = run(reader, stream, ids, position, clock)
+        try:
+            replay = run(reader, stream, ids, position, clock)
+        except Exception as error:  # a kernel without room for its tiles, an operator that cannot be captured
+            log.warning("decoding without a graph", extra={"reason": f"{type(error).__name__}: {str(error)[:200]}"})
+            _stop(layers)
+            yield None
+            return
 
         def step(chosen: list[int], number: int) -> Tensor:
             ids.copy_(torch.tensor(chosen)[:, None])
@@ -84,8 +92,12 @@ def decoding(reader: Reader, stream: Stream, steps: int, *, eager: bool = False)
 
         yield step
     finally:
-        for layer in layers:
-            layer.clock = None
+        _stop(layers)
+
+
+def _stop(layers: list[GrowingLayer]) -> None:
+    for layer in layers:
+        layer.clock = None
 
 
 def stream_length(layers: list[GrowingLayer], stream: Stream) -> int:
@@ -125,16 +137,17 @@ def _capture(reader: Reader, stream: Stream, ids: Tensor, position: Tensor, cloc
     kept = [state.clone() for state in states]
     counters = [position, clock.start, clock.lengths]
     counted = [counter.clone() for counter in counters]
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        _forward(reader, stream, ids, position, clock)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        logits = _forward(reader, stream, ids, position, clock)
-    for tensor, before in zip(states + counters, kept + counted, strict=True):
-        tensor.copy_(before)
+    graph, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    try:
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            _forward(reader, stream, ids, position, clock)
+        torch.cuda.current_stream().wait_stream(side)
+        with torch.cuda.graph(graph):
+            logits = _forward(reader, stream, ids, position, clock)
+    finally:
+        for tensor, before in zip(states + counters, kept + counted, strict=True):
+            tensor.copy_(before)
 
     def run() -> Tensor:
         graph.replay()
