@@ -158,16 +158,18 @@ def test_the_learning_rate_warms_up_and_falls_to_a_tenth():
     assert rates[-1] == pytest.approx(0.1, abs=0.002)
 
 
+@pytest.mark.parametrize("half", [False, True], ids=["single", "half"])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_mixer_trains_a_classifier_of_single_rows_and_of_pairs(name):
+def test_every_mixer_trains_a_classifier_of_single_rows_and_of_pairs(name, half):
     torch.manual_seed(0)
     for pair in (False, True):
         model = Classifier(Architecture(name), TINY, vocabulary=12, classes=3, length=20, pair=pair)
         ids = torch.randint(1, 12, (4, 2, 20) if pair else (4, 20))
         ids[0, ..., 11:] = 0
-        logits = model(ids)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            logits = model(ids)
         assert logits.shape == (4, 3)
-        torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0])).backward()
+        torch.nn.functional.cross_entropy(logits.float(), torch.tensor([0, 1, 2, 0])).backward()
         for parameter_name, parameter in model.named_parameters():
             assert parameter.grad is not None, parameter_name
             assert torch.isfinite(parameter.grad).all(), parameter_name
