@@ -85,8 +85,10 @@ def test_a_kernel_that_moves_the_logits_is_declined_and_taken_out(monkeypatch: p
 
 
 def test_a_model_without_a_module_of_ours_is_left_alone_and_told_so() -> None:
-    outcome = accelerate(own("gpt2").model)
+    model = own("gpt2").model
+    outcome = accelerate(model)
     assert not outcome.accepted
+    assert not model.follows_clock
     assert "no module" in outcome.reason
 
 

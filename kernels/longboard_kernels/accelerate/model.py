@@ -135,7 +135,7 @@ def _swap_all(model: Any, result: Acceleration) -> None:
     result.swapped = dict(counts)
     # May a CUDA graph decode it? Only if every attention in it reads its place from the device.
     attending = [m for m in model.modules() if hasattr(m, "k_proj") and hasattr(m, "layer_idx")]
-    model.follows_clock = all(type(m).__name__ in blocks.ATTENTION for m in attending)
+    model.follows_clock = bool(attending) and all(type(m).__name__ in blocks.ATTENTION for m in attending)
 
 
 def _link_blocks(model: Any, put: Any) -> None:
