@@ -50,6 +50,14 @@ def test_equal_requests_share_one_system(ask):
     assert System.objects.count() == 1
 
 
+def test_our_kernels_make_another_system_that_says_so(ask):
+    stock, _ = submit(ask())
+    ours, _ = submit(ask(kernels="longboard"))
+    assert ours.system != stock.system
+    assert "longboard kernels" in str(ours.system)
+    assert ours.system.as_spec().runtime.kernels == "longboard"
+
+
 def test_a_repeated_length_makes_one_run(ask):
     submission, _ = submit(ask(suites=("niah",), context_lengths=(512, 512, 512)))
     assert submission.runs.count() == 1

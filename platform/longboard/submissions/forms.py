@@ -34,6 +34,12 @@ class SubmissionForm(forms.Form):
         help_text="Of a method: what it keeps then depends on what is asked, and the row says so.",
     )
     dtype = forms.ChoiceField(label="Precision", choices=[(d, d) for d in DTYPES], initial="float32", required=False)
+    kernels = forms.ChoiceField(
+        choices=[("stock", "stock"), ("longboard", "ours, where they fit")],
+        initial="stock",
+        required=False,
+        help_text="Ours are held to the stock model's logits on load; a run that they do not fit fails and says why.",
+    )
     suites = forms.MultipleChoiceField(
         widget=forms.CheckboxSelectMultiple,
         error_messages={"required": "Choose at least one suite."},
@@ -94,6 +100,7 @@ class SubmissionForm(forms.Form):
             budget=1.0 if given["budget"] is None else given["budget"],
             settings={"question_aware": True} if given["question_aware"] else {},
             dtype=given["dtype"] or "float32",
+            kernels=given["kernels"] or "stock",
             suites=tuple(given["suites"]),
             context_lengths=tuple(given["context_lengths"]),
             pools=tuple(given["pools"]),

@@ -25,6 +25,7 @@ class SubmissionRequest(Spec):
     budget: Annotated[float, Field(gt=0, le=1)] = 1.0
     settings: Annotated[dict[Slug, float | int | str | bool], Field(max_length=20)] = {}  # of the method
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    kernels: Literal["stock", "longboard"] = "stock"
     suites: Annotated[tuple[Slug, ...], Field(min_length=1, max_length=20)]
     # Some tasks alone, each as suite/task; every task of a suite of which none is named.
     tasks: Annotated[tuple[TaskPath, ...], Field(max_length=100)] = ()

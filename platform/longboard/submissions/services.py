@@ -94,7 +94,7 @@ def _create(author: User, request: SubmissionRequest, digest: str, now: datetime
     system = system_for(
         model=model,
         method=MethodRef(name=request.method, budget=request.budget, settings=request.settings),
-        runtime=Runtime(dtype=request.dtype),
+        runtime=Runtime(dtype=request.dtype, kernels=request.kernels),
     )
     runs = [
         _draft(request, model, system, suite, checked.tasks[suite.name], pool, length, now)
