@@ -146,7 +146,9 @@ def measure(arguments: argparse.Namespace, device: torch.device, right: set[str]
             else:
                 rows += [{key: none_for_nan(value) for key, value in asdict(cell).items()} for cell in cells]
             write(path, {**facts(device), "rows": rows})
-            told = ", ".join(f"{row['what']} {row.get('ms') or row['failure']}" for row in rows[-2:])
+            told = ", ".join(
+                f"{row['what']} {cell(row, None)}" for row in rows if (row["mixer"], row["tokens"]) == (name, tokens)
+            )
             print(f"efficiency {name} {tokens} x {batch}: {told}  {deadline - time.monotonic():.0f} s left", flush=True)
 
 
@@ -228,7 +230,7 @@ def report(arguments: argparse.Namespace) -> None:
 def cell(row: dict[str, Any] | None, softmax_ms: float | None) -> str:
     if row is None:
         return ""
-    if row["ms"] is None:
+    if row.get("ms") is None:
         return str(row["failure"])
     times = f"{softmax_ms / row['ms']:.2f}x; " if softmax_ms else ""
     return f"{row['ms']:.1f} ({times}{row['peak_memory_bytes'] / 2**30:.1f})"
