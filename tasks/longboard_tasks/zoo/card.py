@@ -77,9 +77,9 @@ def readme(model: ZooModel) -> str:
 
 @cache
 def all_baselines() -> tuple[Baseline, ...]:
-    """Every shipped bundle about a model of the zoo."""
-    found = (baseline for machine in machines() for baseline in read_baselines(machine))
-    return tuple(baseline for baseline in found if baseline.bundle.run.system.model.id in ZOO)
+    """Every shipped bundle about a model of the zoo as it is, without a Method."""
+    found = ((baseline, baseline.bundle.run.system) for machine in machines() for baseline in read_baselines(machine))
+    return tuple(b for b, system in found if system.model.id in ZOO and system.method.name == "none")
 
 
 def tables() -> str:
