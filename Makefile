@@ -7,7 +7,7 @@
 # make authorisation-table  writes who may do what again, after a change that is meant
 # make check  linters, types, import arrows, migrations, compose file
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-faults test-fuzz test-web-long authorisation-table check format clean zoo-smoke
+.PHONY: help demo up test test-gpu test-faults test-fuzz test-web-long authorisation-table check format clean zoo-smoke
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
