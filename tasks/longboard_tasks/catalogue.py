@@ -98,6 +98,8 @@ METRICS = {
         MetricInfo("decode_tokens_per_s", "Decode rate", "tokens/s", True),
         MetricInfo("peak_memory_bytes", "Peak memory", "bytes", False),
         MetricInfo("cache_bytes", "Cache and state", "bytes", False),
+        MetricInfo("decode_j_per_token", "Energy per output token", "J", False),
+        MetricInfo("prefill_j_per_token", "Energy per prompt token", "J", False),
     )
 }
 
@@ -109,8 +111,12 @@ COST_METRICS = (
     "cache_bytes",
     "decode_tokens_per_s",
     "prefill_tokens_per_s",
+    "decode_j_per_token",
+    "prefill_j_per_token",
 )
 COST_TASK = "generate"
+# A whole bundle may lack these: energy without a valid window of a counter; depths are those that the samples have.
+SOMETIMES_ABSENT = frozenset({"accuracy_by_depth", "decode_j_per_token", "prefill_j_per_token"})
 
 ONE = ("accuracy",)
 DEPTHS = ("accuracy", "accuracy_by_depth")
@@ -260,6 +266,9 @@ SUITES = {
                         "decode_tokens_per_s",
                         "peak_memory_bytes",
                         "cache_bytes",
+                        # Where the counter of the GPU gave a valid window; `measure` alone waits for one.
+                        "decode_j_per_token",
+                        "prefill_j_per_token",
                     ),
                 ),
             ),

@@ -20,7 +20,7 @@ from longboard_tasks.catalogue import SuiteInfo, TaskInfo
 from longboard_tasks.intervals import wilson
 
 DRAWS = 1_000
-UNSEEN = 0.2  # of a sample: chosen by simulation among 0, 0.1, 0.2, 0.3 and 0.5; without it bimodal tasks are not covered
+UNSEEN = 0.2  # of a sample: chosen by simulation among 0, 0.1, 0.2, 0.3, 0.5; without it bimodal tasks are not covered
 FEW = 10  # samples lost, or won, in all: with fewer, resampling cannot see what did not happen
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]

@@ -14,10 +14,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from longboard.boards.metrics import STORED_COSTS
 from longboard.boards.models import Cell, Column, FrontEntry
 from longboard.results.models import Trust
-from longboard_tasks.catalogue import COST_TASK
+from longboard_tasks.catalogue import COST_METRICS, COST_TASK
 
 NUMBER = np.dtype(
     [
@@ -128,7 +127,7 @@ def _drop_fronts(key: Key) -> None:
     """A stored front is true or not there: those with this Column on either axis go, and are due."""
     suite, task, metric, length, hardware = key
     here = FrontEntry.objects.filter(hardware=hardware, context_length=length)
-    if task == COST_TASK and metric in STORED_COSTS:
+    if task == COST_TASK and metric in COST_METRICS:
         here.filter(cost_metric=metric).delete()
     else:
         here.filter(suite=suite, task=task, metric=metric).delete()

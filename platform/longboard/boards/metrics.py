@@ -19,8 +19,6 @@ _USD: Any = "USD"  # no unit of the contract: nobody measures it, and no bundle 
 _OURS = (
     MetricInfo(MEAN, "Mean accuracy over all tasks", "share", True),
     MetricInfo(MEAN_ABOVE_CHANCE, "Mean accuracy above chance", "share", True),
-    MetricInfo("decode_j_per_token", "Energy per output token", "J", False),
-    MetricInfo("prefill_j_per_token", "Energy per prompt token", "J", False),
     MetricInfo(OUTPUT_PRICE, "Price of a million output tokens", _USD, False),
     MetricInfo(PROMPT_PRICE, "Price of a million prompt tokens", _USD, False),
 )
@@ -28,9 +26,8 @@ METRICS = {metric.name: metric for metric in _OURS} | catalogue.METRICS
 
 # A price and the stored metric that it follows: on one hardware both order Systems alike, so they share ranks and fronts.
 PRICED = {OUTPUT_PRICE: "tpot_ms", PROMPT_PRICE: "prefill_tokens_per_s"}
-# What is stored in Cells and Columns, then all that a board's other axis can be, in the order that pages offer it.
-STORED_COSTS = tuple(dict.fromkeys((*catalogue.COST_METRICS, "decode_j_per_token", "prefill_j_per_token")))
-COSTS = (*STORED_COSTS, *PRICED)
+# All that a board's other axis can be, in the order that pages offer it.
+COSTS = (*catalogue.COST_METRICS, *PRICED)
 
 
 def stored_cost(cost: str) -> str:

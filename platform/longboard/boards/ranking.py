@@ -12,11 +12,11 @@ from longboard.boards import columns
 from longboard.boards.aggregates import effective_n
 from longboard.boards.columns import Slice
 from longboard.boards.fronts import front, membership
-from longboard.boards.metrics import METRICS, STORED_COSTS, WHOLE_SUITE
+from longboard.boards.metrics import METRICS, WHOLE_SUITE
 from longboard.boards.models import Cell, CellScores, Column, FrontEntry
 from longboard.boards.paired import rank_ranges
 from longboard.fleet.models import Hardware
-from longboard_tasks.catalogue import COST_TASK
+from longboard_tasks.catalogue import COST_METRICS, COST_TASK
 
 DUE_AT_ONCE = 200  # Columns that one `refresh_due` takes
 DRAWS = 400
@@ -31,7 +31,7 @@ def refresh(*, hardware: Hardware, context_length: int, now: datetime, most: int
     here = list(Column.objects.filter(**place, suite__is_current=True).order_by("pk"))
     gains = [c for c in here if METRICS[c.metric].unit == "share" and METRICS[c.metric].higher_is_better]
     small = [c for c in gains if most is None or c.size <= most]
-    costs = [c for c in here if c.task == COST_TASK and c.metric in STORED_COSTS]
+    costs = [c for c in here if c.task == COST_TASK and c.metric in COST_METRICS]
     for column in small:
         if column.ranked_at is None:
             _rank(column, now)

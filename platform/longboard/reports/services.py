@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 
 from longboard.accounts.models import User
 from longboard.boards.board_view import rankable_metrics
-from longboard.boards.metrics import METRICS, STORED_COSTS
+from longboard.boards.metrics import METRICS
 from longboard.errors import BadRequest, Conflict, NotAllowed, QuotaExceeded
 from longboard.fleet.models import Hardware
 from longboard.registry.models import Model, Suite, System
@@ -19,7 +19,7 @@ from longboard.registry.suites import suite_info
 from longboard.reports.models import Report, ReportedNumber
 from longboard.reports.requests import NumberIn, ReportRequest
 from longboard.submissions.models import Submission
-from longboard_tasks.catalogue import COST_TASK, SuiteInfo, TaskInfo
+from longboard_tasks.catalogue import SuiteInfo
 from longboard_tasks.contract import MethodRef, Runtime, canonical_json, sha256
 
 log = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ def _check(number: NumberIn, info: SuiteInfo, model: Model, field: str) -> None:
             f'Task "{number.task}" is not in {info.label}. It has: {", ".join(t.name for t in info.tasks)}.',
             field=f"{field}/task",
         )
-    metrics = _reportable(task)
+    metrics = rankable_metrics(task)
     if number.metric not in metrics:
         raise BadRequest(
             f'Metric "{number.metric}" is not one of {info.label} {task.name}. It has: {", ".join(metrics)}.',
@@ -192,11 +192,6 @@ def _check(number: NumberIn, info: SuiteInfo, model: Model, field: str) -> None:
         raise BadRequest(
             f"{metric.name} is above 0, its interval too, not {low:g} to {high:g}.", field=f"{field}/value"
         )
-
-
-def _reportable(task: TaskInfo) -> tuple[str, ...]:
-    energy = tuple(name for name in STORED_COSTS if METRICS[name].unit == "J") if task.name == COST_TASK else ()
-    return tuple(dict.fromkeys((*rankable_metrics(task), *energy)))
 
 
 def _row(report: Report, system: System, number: NumberIn, suite: Suite) -> ReportedNumber:

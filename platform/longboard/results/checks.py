@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import Protocol
 
 from longboard.results.roofline import Roof, too_fast
-from longboard_tasks.catalogue import METRICS
+from longboard_tasks.catalogue import METRICS, SOMETIMES_ABSENT
 from longboard_tasks.contract import (
     HardwareReport,
     Measurement,
@@ -103,8 +103,7 @@ def check_bundle(
         if key in seen:
             raise BundleRefused(f"{where}: {measurement.task}/{measurement.metric} stands there twice.")
         seen.add(key)
-    # By depth is stated for those depths that the samples have, which the scores' check holds to.
-    wanted = {(task, metric) for task in run.tasks for metric in allowed[task] if metric != "accuracy_by_depth"}
+    wanted = {(task, metric) for task in run.tasks for metric in allowed[task] - SOMETIMES_ABSENT}
     missing = wanted - {(task, metric) for task, metric, _ in seen}
     if missing:
         raise BundleRefused(f"measurements: {', '.join(sorted(f'{t}/{m}' for t, m in missing))} missing.")

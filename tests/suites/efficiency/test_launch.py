@@ -216,9 +216,29 @@ def test_the_shipped_table_gives_bundles_that_the_contract_takes():
     assert len({b.run.system.digest for b in bundles}) >= 9
     for bundle in bundles:
         again = ResultBundle.model_validate_json(bundle.model_dump_json())
-        assert {m.metric for m in again.measurements} == {
+        assert {m.metric for m in again.measurements if m.unit != "J"} == {
             "ttft_ms", "tpot_ms", "prefill_tokens_per_s", "decode_tokens_per_s", "peak_memory_bytes", "cache_bytes",
         }  # fmt: skip
+
+
+def test_energy_of_a_bundle_is_that_of_the_valid_windows_of_its_length():
+    report = read_report(Path(efficiency.__path__[0]) / "measured" / "h100-80gb.json")
+    windows = {
+        (c.system, c.context_length, f"{c.phase}_j_per_token"): c.energy
+        for c in report.cells
+        if c.energy and c.energy.is_valid
+    }
+    found = {
+        (b.run.system.model.id, m.context_length, m.metric): m
+        for b in bundles_of(report)
+        for m in b.measurements
+        if m.unit == "J"
+    }
+    assert len(found) >= 3
+    for key, m in found.items():
+        ends = sorted((windows[key].joules / windows[key].tokens, windows[key].integrated / windows[key].tokens))
+        assert (m.value, m.n) == (windows[key].joules / windows[key].tokens, 1)
+        assert [m.ci_low, m.ci_high] == ends
 
 
 def test_the_signed_baselines_of_the_h100_are_the_tables_bundles():
