@@ -147,7 +147,8 @@ def test_a_preallocated_step_gives_the_tokens_of_the_growing_one(name: str, kern
     growing, still = reader.open(70), reader.open(70)
     logits, again = reader.read_last(growing, ids), reader.read_last(still, ids)
     with decoding(reader, still, 12, eager=True) as step:
-        assert (step is None) == (name == "mistral")  # its window slides: Python moves it
+        # Mistral's window slides: Python moves it. Stock code is left as it is.
+        assert (step is None) == (name == "mistral" or not kernels)
         if step is None:
             return
         for number in range(12):
@@ -178,7 +179,9 @@ def test_where_a_step_cannot_be_captured_decoding_goes_on_without(monkeypatch: p
         raise RuntimeError("out of resource: shared memory")
 
     monkeypatch.setattr(graph, "_run_eagerly", fail)
-    reader = open_reader(own("mamba2").model, chunk=64)
+    loaded = own("mamba2")
+    use_kernels(loaded)
+    reader = open_reader(loaded.model, chunk=64)
     stream = reader.open(20)
     reader.read_last(stream, torch.tensor([random_ids(20)]))
     with decoding(reader, stream, 8, eager=True) as step:

@@ -39,13 +39,17 @@ class Clock:
 
 
 def stands_still(reader: Reader, stream: Stream) -> bool:
-    """May this stream be decoded by a graph? Its layers are states updated in place, and buffers that a clocked model writes."""
-    if reader.mode != "shared" or not isinstance(stream.cache, Cache):
+    """May this stream be decoded by a graph? Its layers are states updated in place, and buffers that a clocked model writes.
+
+    A System without our kernels is decoded by stock code: its numbers are those that anybody would get.
+    """
+    is_accelerated = hasattr(reader.model, "follows_clock")
+    if not is_accelerated or reader.mode != "shared" or not isinstance(stream.cache, Cache):
         return False
     layers = stream.cache.layers
     growing = [layer for layer in layers if isinstance(layer, GrowingLayer)]
     others = [layer for layer in layers if not isinstance(layer, GrowingLayer)]
-    clocked = getattr(reader.model, "follows_clock", False) and all(layer.lends_buffers for layer in growing)
+    clocked = reader.model.follows_clock and all(layer.lends_buffers for layer in growing)
     return (clocked or not growing) and all(type(layer) is LinearAttentionLayer for layer in others)
 
 
