@@ -96,9 +96,16 @@ def test_methods_run_end_to_end_and_stand_beside_the_full_cache(client, ada, tmp
     with django_assert_max_num_queries(12):
         everything = client.get("/methods/")
     assert [row["Budget"] for row in rows_of(everything)][:2] == ["full cache", "StreamingLLM 0.25"]
-    board = client.get(parsed(everything).xpath("//a[text()='All systems at this place']/@href")[0])
+    board = client.get(parsed(everything).xpath("//a[text()='The board of this suite, length and hardware']/@href")[0])
     assert "StreamingLLM 0.25" in text(parsed(board))  # accuracy against measured bytes
     assert parsed(client.get("/methods/streaming_llm/?length=99&model=x")).xpath("//h1")
+    Cell.objects.filter(
+        system__settings={"question_aware": True}, suite__name="kv", metric="accuracy", task="pairs"
+    ).delete()
+    *_, partial = rows_of(client.get("/methods/streaming_llm/"))
+    assert "question seen" in partial["Budget"]
+    assert partial["Accuracy, all tasks"] == "not measured"  # some tasks are no whole
+    assert "n=" in partial["Accuracy, retrieval"]
 
 
 def test_a_method_without_numbers_and_one_that_is_not_there(client, ada):

@@ -59,7 +59,7 @@ class BudgetRow:
 class BudgetView:
     """The table of one model, hardware, length and suite, with what else could be chosen."""
 
-    controls: tuple[tuple[str, str, tuple[Option, ...]], ...]  # name, label, options
+    controls: tuple[tuple[str, str, tuple[Option, ...]], ...]  # name, label, options; where there is a choice
     model_title: str
     model_url: str
     cost_titles: tuple[str, ...]
@@ -99,17 +99,14 @@ def budget_view(method: str, query: Mapping[str, Any]) -> BudgetView | None:
     points = _points(rows, columns)
     gain, cost = METRICS["accuracy"], METRICS["cache_bytes"]
     asked = urlencode({"hardware": hardware, "length": length, "cost": "cache_bytes"})
+    controls = (
+        ("model", "Model", _options([(p[1], p[2]) for p in places], model)),
+        ("hardware", "Hardware", _options([(p[4], p[5]) for p in places if p[1] == model], hardware)),
+        ("length", "Context length", _options([(str(p[6]), length_label(p[6])) for p in there], length)),
+        ("suite", "Suite", _options([(label, s.title) for label, s in suites.items()], suite.label if suite else "")),
+    )
     return BudgetView(
-        controls=(
-            ("model", "Model", _options([(p[1], p[2]) for p in places], model)),
-            ("hardware", "Hardware", _options([(p[4], p[5]) for p in places if p[1] == model], hardware)),
-            ("length", "Context length", _options([(str(p[6]), length_label(p[6])) for p in there], length)),
-            (
-                "suite",
-                "Suite",
-                _options([(label, s.title) for label, s in suites.items()], suite.label if suite else ""),
-            ),
-        ),
+        controls=tuple(control for control in controls if len(control[2]) > 1),
         model_title=there[0][2],
         model_url=model_url(model),
         cost_titles=tuple(METRICS[cost].title for cost in COSTS),
@@ -139,7 +136,8 @@ def _cells(mine: Q, place: tuple[Any, ...], length: int) -> list[Cell]:
 def _rows(
     cells: Sequence[Cell], suite: Suite | None, *, is_one_method: bool
 ) -> tuple[tuple[BudgetRow, ...], tuple[str, ...]]:
-    """The full cache of each precision first, then falling budgets; a column for each category with numbers."""
+    """The full cache of each precision first, then falling budgets; a column for each category with numbers, and one for all
+    tasks that any row has, empty where a row lacks some."""
     by_system: dict[int, list[Cell]] = defaultdict(list)
     for cell in cells:
         by_system[cell.system_id].append(cell)
@@ -147,7 +145,9 @@ def _rows(
     categories = _categories(suite_info(suite)) if suite else {}
     scores = {pk: _scores(mine, suite) for pk, mine in by_system.items()}
     full = {s.dtype: pk for pk, s in systems.items() if s.method.name == "none" and not s.settings}
-    used = {categories.get(task, task) for found in scores.values() for task, _, _ in found}
+    tasks = {pk: {task for task, _, _ in found} for pk, found in scores.items()}
+    every = set().union(*tasks.values())
+    used = {categories.get(task, task) for task in every}
     columns = (EVERYTHING, *[c for c in dict.fromkeys(categories.values()) if c in used]) if used else ()
     rows = []
     for pk in sorted(by_system, key=lambda pk: _order(systems[pk]))[:MOST_ROWS]:
@@ -162,6 +162,8 @@ def _rows(
                         _part(scores[pk], categories, column),
                         _part(scores[base], categories, column) if base not in (None, pk) else {},
                     )
+                    if column != EVERYTHING or tasks[pk] == every  # some tasks are no whole
+                    else None
                     for column in columns
                 ),
                 is_one_method=is_one_method,
