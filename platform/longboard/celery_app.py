@@ -11,6 +11,8 @@ from typing import Any
 
 from celery import Celery
 
+from longboard import file_broker
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "longboard.settings")
 
 
@@ -35,6 +37,7 @@ def transport_options(broker_url: str, broker_dir: Path) -> dict[str, Any]:
 def make_app() -> Celery:
     from django.conf import settings
 
+    file_broker.install()
     app = Celery("longboard")
     app.conf.update(
         broker_url=settings.CELERY_BROKER_URL,
