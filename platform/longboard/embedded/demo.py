@@ -10,6 +10,7 @@ from typing import Any
 
 import requests
 
+POLL_S = 1.0  # six submissions a second are 360 calls a minute; a token has 600
 TIMEOUT_S = 20
 FINAL = {"accepted", "failed", "cancelled", "rejected"}
 
@@ -73,6 +74,9 @@ class SiteApi:
 
     def _call(self, verb: str, path: str, **kwargs: Any) -> dict[str, Any]:
         response = self.session.request(verb, f"{self.site}/api/v1{path}", timeout=TIMEOUT_S, **kwargs)
+        if response.status_code == 429:  # once: a limit a minute is over within it
+            time.sleep(min(60.0, float(response.headers.get("Retry-After", "60"))))
+            response = self.session.request(verb, f"{self.site}/api/v1{path}", timeout=TIMEOUT_S, **kwargs)
         if response.status_code >= 300:
             raise DemoFailed(f"{verb} {path} answered {response.status_code}: {response.text[:300]}")
         return response.json()
@@ -82,9 +86,13 @@ def watch(api: SiteApi, submission_ids: Sequence[str], *, alive: Callable[[], No
     """Shows progress until every Run is final. Raises DemoFailed when one did not make it."""
     deadline = time.monotonic() + limit_s
     shown = ""
+    found: dict[str, list[dict[str, Any]]] = {}
     while True:
         alive()
-        runs = [run for submission_id in submission_ids for run in api.submission(submission_id)["runs"]]
+        for submission_id in submission_ids:
+            if submission_id not in found or any(run["state"] not in FINAL for run in found[submission_id]):
+                found[submission_id] = api.submission(submission_id)["runs"]
+        runs = [run for mine in found.values() for run in mine]
         ended = [run for run in runs if run["state"] in FINAL]
         line = _line(runs, len(ended))
         if line != shown:
@@ -94,7 +102,7 @@ def watch(api: SiteApi, submission_ids: Sequence[str], *, alive: Callable[[], No
             break
         if time.monotonic() > deadline:
             raise DemoFailed(f"Only {len(ended)} of {len(runs)} runs ended within {limit_s:g} s.")
-        time.sleep(0.5)
+        time.sleep(POLL_S)
     if sys.stdout.isatty():
         print()
     for run in runs:
