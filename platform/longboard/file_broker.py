@@ -17,8 +17,7 @@ from kombu.utils.json import dumps
 
 
 class Channel(filesystem.Channel):
-    # The stubs of its two parents call the second parameter by two names.
-    def _put(self, queue: str, payload: dict[str, Any], **kwargs: Any) -> None:  # type: ignore[override]
+    def _put(self, queue: str, payload: dict[str, Any], **kwargs: Any) -> None:  # type: ignore[override]  # its parents' stubs differ
         """Raises ChannelError where the folder does not take it."""
         path = Path(self.data_folder_out) / f"{round(time.monotonic() * 1_000)}_{uuid4()}.{queue}.msg"
         part = path.with_name(f"{path.name}.part")  # no queue's name ends so

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_loading import models  # noqa: F401
+from test_loading import models  # noqa: F401  (a fixture)
 from tiny import load_tiny, random_ids
 
 from longboard_kernels.accelerate import accelerate, mixers
@@ -113,7 +113,7 @@ def test_a_padded_batch_is_left_to_the_stock_code() -> None:
     assert torch.allclose(ours, stock, atol=1e-4 * float(stock.std()))
 
 
-def test_an_accelerated_evaluation_has_the_stock_scores_and_says_what_it_ran(models, tmp_path) -> None:  # noqa: F811
+def test_an_accelerated_evaluation_has_the_stock_scores_and_says_what_it_ran(models, tmp_path) -> None:  # noqa: F811  (the fixture)
     bundles = {}
     for kernels in ("stock", "longboard"):
         system = SystemSpec(model=ModelRef(source="upload", id="llama"), runtime=Runtime(kernels=kernels))

@@ -56,7 +56,7 @@ class ReportForm(forms.Form):
         self._choices("method", [(m.name, m.title) for m in Method.objects.all()] or [("none", "Full cache")])
 
     def _choices(self, name: str, choices: list[tuple[str, str]]) -> None:
-        self.fields[name].choices = choices  # type: ignore[attr-defined]
+        self.fields[name].choices = choices  # type: ignore[attr-defined]  # stubs: any field
 
     def clean_numbers(self) -> tuple[NumberIn, ...]:
         """Raises ValidationError that names the line."""

@@ -89,7 +89,7 @@ class SubmissionForm(forms.Form):
         self.fields["pools"].initial = [pools[0].slug] if len(pools) == 1 else []
 
     def _choices(self, name: str, choices: list[tuple[str, str]]) -> None:
-        self.fields[name].choices = choices  # type: ignore[attr-defined]
+        self.fields[name].choices = choices  # type: ignore[attr-defined]  # stubs: any field
 
     def as_request(self) -> SubmissionRequest:
         """Raises pydantic's ValidationError for what the contract refuses."""

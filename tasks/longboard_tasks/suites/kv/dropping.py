@@ -66,7 +66,7 @@ class Dropping:
         return _Nothing()
 
     def score(self, view: View) -> Tensor:
-        raise NotImplementedError
+        raise NotImplementedError  # each method that drops has its own
 
     def step_score(self, view: View, cap: int) -> Tensor:
         """Scores of the slots while decoding (`evicts` only). The newest token is never dropped, whatever its score."""

@@ -55,7 +55,7 @@ def load(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, ident
         metadata = file.metadata()
         if metadata.get("identity") != identity:
             raise SuiteError(f"{path} belongs to another plan or other data. Choose another folder, or remove it.")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping: it has keys alone
     weights = {name.removeprefix("weight."): value for name, value in tensors.items() if name.startswith("weight.")}
     model.load_state_dict(weights)
     for name, parameter in model.named_parameters():

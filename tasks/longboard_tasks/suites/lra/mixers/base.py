@@ -63,15 +63,15 @@ class Mixer(nn.Module):
         return self.config.options.get(name, self.options[name])
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        raise NotImplementedError
+        raise NotImplementedError  # each mixer has its own
 
     @classmethod
     def flops(cls, config: MixerConfig, tokens: int) -> int:
-        raise NotImplementedError
+        raise NotImplementedError  # each mixer has its own
 
     @classmethod
     def held(cls, config: MixerConfig, tokens: int) -> int:
-        raise NotImplementedError
+        raise NotImplementedError  # each mixer has its own
 
 
 class Scanned(Mixer):
@@ -79,7 +79,7 @@ class Scanned(Mixer):
 
     def scan(self, x: Tensor, keep: Tensor) -> Tensor:
         """x [B, T, width], keep [B, T, 1] 1 or 0: an ended place must leave the state as it is."""
-        raise NotImplementedError
+        raise NotImplementedError  # each mixer has its own
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         keep = x.new_ones(*x.shape[:2], 1) if mask is None else mask[..., None].to(x.dtype)

@@ -103,7 +103,8 @@ def prefix_sums(score: Tensor, value: Tensor, decay: Tensor | None = None) -> Su
         before = tuple(part[:, :-reach] for part in sums)
         largest = before[0] if decay is None else before[0] - reach * decay
         joined = join((largest, before[1], before[2]), (sums[0][:, reach:], sums[1][:, reach:], sums[2][:, reach:]))
-        sums = tuple(torch.cat([part[:, :reach], new], dim=1) for part, new in zip(sums, joined, strict=True))  # type: ignore[assignment]
+        parts = [torch.cat([part[:, :reach], new], dim=1) for part, new in zip(sums, joined, strict=True)]
+        sums = (parts[0], parts[1], parts[2])
         reach *= 2
     return sums
 
