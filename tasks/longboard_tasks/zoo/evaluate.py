@@ -57,10 +57,13 @@ SPEED = Ask("efficiency", ("generate",), 3)
 
 
 def plan(
-    model_id: str, *, dtype: str, device: str, suites: Sequence[str], lengths: Sequence[int], most: int
+    model_id: str, *, dtype: str, kernels: str, device: str, suites: Sequence[str], lengths: Sequence[int], most: int
 ) -> Iterator[RunSpec]:
     """The runs of one model in the order of their worth, of at most `most` samples a task."""
-    system = SystemSpec(model=ModelRef(source="zoo", id=model_id), runtime=Runtime.model_validate({"dtype": dtype}))
+    runtime = Runtime.model_validate({"dtype": dtype, "kernels": kernels})
+    system = SystemSpec(model=ModelRef(source="zoo", id=model_id), runtime=runtime)
+    if kernels != "stock":
+        device = f"{device}/{kernels}"
     short, long = [n for n in lengths if n <= LONG], [n for n in lengths if n > LONG]
     for asks, part in ((ASKS[:1], lengths), (ASKS[1:], short), (ASKS[1:], long), ((SPEED,), lengths)):
         for ask, length in product(asks, part):
@@ -102,17 +105,23 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no further run after so long")
     parser.add_argument("--most", type=int, default=1_000, help="samples of a task at most")
+    parser.add_argument("--kernels", choices=("stock", "longboard"), default="stock")
     arguments = parser.parse_args()
     find_model(arguments.model)
     logging.set_verbosity_error()  # or it says once per kernel that a slower form is used
     started = time.perf_counter()
     dtype = "bfloat16" if torch.cuda.is_available() else "float32"  # bf16 is slower than fp32 on most processors
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    ask = {"dtype": dtype, "device": device, "suites": arguments.suites, "lengths": arguments.lengths}
+    ask = {
+        "dtype": dtype, "kernels": arguments.kernels, "device": device,
+        "suites": arguments.suites, "lengths": arguments.lengths,
+    }  # fmt: skip
     specs = list(plan(arguments.model, most=arguments.most, **ask))
     system = open_system(specs[0].system)
     print(f"{arguments.model}: {system.engine.self_test.mode}: {system.engine.self_test.reason}", flush=True)
-    folder = arguments.out / arguments.model
+    folder = arguments.out / (
+        arguments.model if arguments.kernels == "stock" else f"{arguments.model}-{arguments.kernels}"
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for spec in specs:
         path = folder / f"{spec.context_length:06d}-{spec.suite}-{spec.tasks[0]}.json"
