@@ -57,7 +57,14 @@ SPEED = Ask("efficiency", ("generate",), 3)
 
 
 def plan(
-    model_id: str, *, dtype: str, kernels: str, device: str, suites: Sequence[str], lengths: Sequence[int], most: int
+    model_id: str,
+    *,
+    dtype: str,
+    device: str,
+    suites: Sequence[str],
+    lengths: Sequence[int],
+    most: int,
+    kernels: str = "stock",
 ) -> Iterator[RunSpec]:
     """The runs of one model in the order of their worth, of at most `most` samples a task."""
     runtime = Runtime.model_validate({"dtype": dtype, "kernels": kernels})
