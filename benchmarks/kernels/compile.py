@@ -25,6 +25,8 @@ from triton.compiler import ASTSource
 from longboard_kernels import (
     conv,
     decode,
+    gated_delta,
+    gated_delta_step,
     logprobs,
     norms,
     quantised,
@@ -95,8 +97,28 @@ def list_specs() -> Iterator[Spec]:
             precise = {"PRECISION": "ieee"} if "PRECISION" in constants else {}
             yield f"{name} fp32", kernel, wide, constants | precise, warps, stages
     yield from list_scores()
+    yield from list_delta()
     signature = types(fp32="LOGITS STATS", i64="TARGETS BEST", bf16="BIAS", i="FIRST LEFT COUNT COLUMNS")
     yield "K7", logprobs._fold, signature, {"IS_FIRST": False, "HAS_BIAS": False, "BLOCK": 2048}, 4, 3
+
+
+def list_delta() -> Iterator[Spec]:
+    for size, key, half in ((128, "k128-v128", HALF), (64, "k64-v64", HALF), (128, "fp32", SINGLE)):
+        tile, name = tuned.choose("gated_delta", key), f"K8 K{size}" + (" fp32" if half == SINGLE else "")
+        sizes = {"K": size, "C": tile["chunk"], "PRECISION": "ieee" if half == SINGLE else "tf32"}
+        signature = types(
+            fp32="DECAY FACTORS FADES", i="FIRST T SEGMENT SHARE qb qt qh kb kt kh gb gt gh bb bt bh"
+        ) | dict.fromkeys(("Q", "K_", "BETA", "INVERSES", "WEIGHTS"), half)
+        levels = {"BLOCK": gated_delta.SMALLEST, "LEVELS": (tile["chunk"] // gated_delta.SMALLEST).bit_length() - 1}
+        yield f"{name} prepare", gated_delta._prepare, signature, sizes | levels, tile["prepare_warps"], 3
+        signature = types(
+            fp32="FACTORS FADES STATE", i="FIRST T SEGMENT COUNT SHARE qb qt qh kb kt kh vb vt vh"
+        ) | dict.fromkeys(("Q", "K_", "V_", "INVERSES", "WEIGHTS", "OUT"), half)
+        constants = sizes | {"V": size, "BV": tile["values"], "STAGES": tile["num_stages"]}
+        yield f"{name} pass", gated_delta._pass, signature, constants, tile["num_warps"], tile["num_stages"]
+    tile = tuned.choose("gated_delta_step")
+    signature = types(bf16="Q K_ V_ BETA OUT", fp32="DECAY STATE", i="SHARE qb qh kb kh vb vh gb gh bb bh")
+    yield "K8 step", gated_delta_step._step, signature, {"K": 128, "V": 128, "BV": tile["values"]}, tile["num_warps"], 3
 
 
 def list_decode(tile: dict[str, int]) -> Iterator[Spec]:
