@@ -46,15 +46,12 @@ class Bench:
         self.kernel, self.path, self.quick = kernel, out / f"{kernel}.json", quick
         self.started, self.budget_s, self.ok = time.perf_counter(), budget_s, True
         self.tuned = False  # the second time round, with tuned tiles: peers are not timed again
-        self.flush = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
         out.mkdir(parents=True, exist_ok=True)
-        self.ceilings = measure_ceilings(self.flush)
         self.body: dict[str, Any] = {
             "kernel": kernel,
             "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "machine": describe_machine(),
             "commit": find_commit(),
-            "ceilings": asdict(self.ceilings),
             "checks": [],
             "tuning": [],
             "splits": [],
@@ -62,12 +59,23 @@ class Bench:
         }
         self.save()
 
+    def begin_timing(self) -> None:
+        """From here on the GPU is this process's alone, and the budget runs."""
+        self.started = time.perf_counter()
+        self.flush = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
+        self.ceilings = measure_ceilings(self.flush)
+        self.body["ceilings"] = asdict(self.ceilings)
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self.started
+
     @property
     def left_s(self) -> float:
-        return self.budget_s - (time.perf_counter() - self.started)
+        return self.budget_s - self.elapsed_s
 
     def save(self) -> None:
-        self.body["elapsed_s"] = round(time.perf_counter() - self.started, 1)
+        self.body["elapsed_s"] = round(self.elapsed_s, 1)
         self.path.write_text(json.dumps(self.body, indent=1) + "\n")
 
     def say(self, kind: str, row: Mapping[str, Any]) -> None:

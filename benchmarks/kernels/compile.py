@@ -78,7 +78,10 @@ def list_specs() -> Iterator[Spec]:
     signature = types(
         bf16="Q K V COS SIN KEYS VALUES", i64="START PAGES", i="T qb qt qh kb kt kh vb vt vh cb ct sb sh st pb"
     )
-    constants = {"H": 32, "HKV": 8, "D": 128, "R": 128, "PAGE": 0, "ROWS": table["rope"][""]["rows"], "BD": 128}
+    constants = {
+        "H": 32, "HKV": 8, "D": 128, "HALF": 64, "PAGE": 0, "ROWS": table["rope"][""]["rows"],
+        "GROUP": table["rope"][""]["heads"], "BH": 64, "BR": 1, "BD": 128,
+    }  # fmt: skip
     yield "K5", rope._rope, signature, constants, table["rope"][""]["num_warps"], 3
     yield from list_decode(table["decode"][""])
     signature = types(bf16="UU DT Z Y", fp32="A BC SKIP BIAS ENDS SUMS STATE", i="T D STEP ub ut db dt_ zb zt")
@@ -98,7 +101,7 @@ def list_specs() -> Iterator[Spec]:
             yield f"{name} fp32", kernel, wide, constants | precise, warps, stages
     yield from list_scores()
     yield from list_delta()
-    signature = types(fp32="LOGITS STATS", i64="TARGETS BEST", bf16="BIAS", i="FIRST LEFT COUNT COLUMNS")
+    signature = types(fp32="LOGITS STATS", i64="TARGETS BEST", bf16="BIAS", i="LEFT STRIDE COLUMNS")
     yield "K7", logprobs._fold, signature, {"IS_FIRST": False, "HAS_BIAS": False, "BLOCK": 2048}, 4, 3
 
 
@@ -179,8 +182,10 @@ def list_scores() -> Iterator[Spec]:
         constants = {"SHARE": 4, "D": 128, "BM": tile["rows"], "BN": tile["keys"], "PRECISION": "tf32"}
         signature = types(bf16="Q K", fp32="TOPS SUMS", f="SCALE", i="QUERIES T SPAN SPLITS qb qh qt kb kh kt")
         yield f"K6 {key} rows", scores._row_sums, signature, constants, tile["num_warps"], tile["num_stages"]
-        signature = types(bf16="Q K", fp32="LOGS OUT", f="SCALE", i="QUERIES T qb qh qt kb kh kt")
-        yield f"K6 {key} columns", scores._column_sums, signature, constants, tile["num_warps"], tile["num_stages"]
+        strides = "qb qh qt kb kh kt"
+        span, kernel = ("SPAN ", scores._window_columns) if key == "window" else ("", scores._column_sums)
+        signature = types(bf16="Q K", fp32="LOGS OUT", f="SCALE", i=f"QUERIES T {span}{strides}")
+        yield f"K6 {key} columns", kernel, signature, constants, tile["num_warps"], tile["num_stages"]
     yield "K6 join", scores._join_rows, types(fp32="TOPS SUMS LOGS", i="ROWS SPLITS"), {"BM": 128}, 4, 3
 
 

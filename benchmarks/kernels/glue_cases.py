@@ -218,7 +218,10 @@ def time_one_rope(bench: Bench, tokens: int, first: int, tuning: bool, found: di
         return turned_q, torch.cat([held[0], turned_k], dim=2), torch.cat([held[1], v.transpose(1, 2)], dim=2)
 
     if tuning and not found:
-        grid = [{"rows": r, "num_warps": w} for r, w in ((8, 4), (32, 4), (16, 2), (8, 2), (64, 8), (4, 1))]
+        grid = [
+            {"rows": r, "heads": h, "num_warps": w}
+            for r, h, w in ((16, 8, 4), (16, 12, 4), (32, 8, 4), (8, 8, 2), (8, 48, 2), (16, 24, 4), (32, 4, 8))
+        ]
         found[""] = dict(bench.tune("rope", "", grid, ours, now))
     cost = rope_and_store_cost(tokens=tokens, heads=32, kv_heads=8, size=128)
     shape = f"L{tokens // K}K" if tokens > 1 else f"1 token after {first // K}K"

@@ -3,8 +3,9 @@
     python benchmarks/kernels/run.py --out DIR [--only K1 K2 ...] [--budget-s 140] [--tune] [--quick] [--anyway]
 
 Each kernel runs in a process of its own on one of the GPUs that CUDA_VISIBLE_DEVICES shows, so that one that does not compile
-stops no other. DIR gets kernels.json, kernels.md, kernels.log and tuned.json, written anew whenever a kernel is done.
---tune then also tries tile sizes, times ours again with the best, and puts them into tuned.json, which has the form of
+stops no other. First all check at once, since compiling takes a core each; then they are timed, one at a time on a GPU. DIR
+gets kernels.json, kernels.md, kernels.log and tuned.json, written anew whenever a kernel is done. --tune then also tries tile
+sizes, times ours again with the best, and puts them into tuned.json, which has the form of
 kernels/longboard_kernels/tuned.json. A kernel that fails a check is not timed, unless --anyway is given: the table then says so.
 """
 
@@ -46,57 +47,74 @@ def run_one(args: argparse.Namespace) -> None:
     cases = import_module(module)
     bench = Bench(args.child, args.out, args.budget_s, quick=args.quick)
     getattr(cases, check)(bench)
+    torch.cuda.empty_cache()
+    print(f"{bench.elapsed_s:.0f} s, checks {'passed' if bench.ok else 'FAILED'}", flush=True)
+    (args.out / f"{args.child}.checked").touch()
     if bench.ok or args.anyway:
+        bench.budget_s = wait_for_turn(args.out / f"{args.child}.turn")
+        bench.begin_timing()
         getattr(cases, measure)(bench, False)
         if args.tune and bench.left_s > 10:
             bench.tuned = True
             found = getattr(cases, measure)(bench, True)
             (args.out / f"{args.child}.tuned.json").write_text(json.dumps(found, indent=1) + "\n")
-    print(f"{args.budget_s - bench.left_s:.0f} s, checks {'passed' if bench.ok else 'FAILED'}", flush=True)
+        print(f"{bench.elapsed_s:.0f} s, checks {'passed' if bench.ok else 'FAILED'}", flush=True)
+
+
+def wait_for_turn(path: Path) -> float:
+    """Seconds that this kernel may take, once the parent says so; the parent kills those that it has no time for."""
+    while not path.exists():
+        time.sleep(0.05)
+    return float(path.read_text())
 
 
 def run_all(args: argparse.Namespace, parts: Path) -> None:
-    """Hand the kernels to the GPUs as these get free; each child gets its share of what is left of the budget."""
+    """Start all on the GPUs by turns; when those of a GPU have checked, hand it to one after the other."""
     started = time.perf_counter()
     shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     gpus = shown.split(",") if shown else list_gpus()
-    waiting = [name for name in KERNELS if name in args.only]
-    running: dict[str, tuple[str, subprocess.Popen[bytes]]] = {}
-    options = [f"--{name}" for name in ("tune", "quick", "anyway") if getattr(args, name)]
+    names = [name for name in KERNELS if name in args.only]
+    lanes = {gpu: names[number :: len(gpus)] for number, gpu in enumerate(gpus)}
+    children = {name: start_child(args, parts, name, gpu) for gpu, lane in lanes.items() for name in lane}
+    timing: dict[str, str] = {}
 
     def say(words: str) -> None:
         print(f"{time.perf_counter() - started:5.0f} s  {words}", flush=True)
 
-    while waiting or running:
+    def has_checked(name: str) -> bool:
+        return (parts / f"{name}.checked").exists() or children[name].poll() is not None
+
+    while any(lanes.values()):
         left = args.budget_s - (time.perf_counter() - started)
-        for gpu in [g for g in gpus if g not in running and waiting]:
-            share = left / -(-len(waiting) // len(gpus)) - 4
-            name = waiting.pop(0)
-            if left < 20:
-                say(f"no time for {name}")
-                continue
-            command = [sys.executable, str(HERE / "run.py"), "--out", str(parts), "--child", name, *options]
-            log = (parts / f"{name}.log").open("w")
-            running[gpu] = (
-                name,
-                subprocess.Popen(
-                    [*command, "--budget-s", f"{share:.0f}"],
-                    env={**os.environ, "CUDA_VISIBLE_DEVICES": gpu},
-                    stdout=log,
-                    stderr=log,
-                ),
-            )
-            say(f"{name} on GPU {gpu}")
-        for gpu, (name, child) in list(running.items()):
-            if child.poll() is None and left < 0:
-                child.kill()
-                child.wait()
-            if child.poll() is not None:
+        for gpu, lane in lanes.items():
+            while lane and children[lane[0]].poll() is not None:
+                name = lane.pop(0)
+                timing.pop(gpu, None)
                 last = (parts / f"{name}.log").read_text().strip().splitlines()[-1:]
-                say(f"{name} ended with {child.returncode}: {' '.join(last)[:200]}")
-                del running[gpu]
+                say(f"{name} ended with {children[name].returncode}: {' '.join(last)[:200]}")
                 join_results(parts, args.out)
-        time.sleep(0.2)
+            if lane and left < 0:
+                children[lane[0]].kill()
+                children[lane[0]].wait()
+            elif lane and gpu not in timing and all(has_checked(name) for name in lane):
+                timing[gpu] = lane[0]
+                turn = parts / f"{lane[0]}.turn"
+                turn.with_suffix(".part").write_text(f"{left / len(lane) - 2:.0f}")
+                turn.with_suffix(".part").replace(turn)
+                say(f"{lane[0]} is timed on GPU {gpu}")
+        time.sleep(0.1)
+
+
+def start_child(args: argparse.Namespace, parts: Path, name: str, gpu: str) -> subprocess.Popen[bytes]:
+    options = [f"--{option}" for option in ("tune", "quick", "anyway") if getattr(args, option)]
+    command = [sys.executable, str(HERE / "run.py"), "--out", str(parts), "--child", name, *options]
+    with (parts / f"{name}.log").open("w") as log:
+        return subprocess.Popen(
+            [*command, "--budget-s", str(args.budget_s)],
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": gpu},
+            stdout=log,
+            stderr=log,
+        )
 
 
 def list_gpus() -> list[str]:

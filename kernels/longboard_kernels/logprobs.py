@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,8 @@ from longboard_kernels import tuned
 from longboard_kernels.cost import Cost
 from longboard_kernels.device import runs_triton
 from longboard_kernels.errors import require
+
+LEAST_REPLAYED = 3  # blocks of rows from which a graph pays
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,8 @@ def token_logprobs(hidden: Tensor, head: Tensor, targets: Tensor, *, bias: Tenso
     bias     [V]     or None
 
     A tile of tokens x vocabulary is multiplied by the library (fp32 out) and folded into a running maximum, sum, target and
-    argmax by our kernel, on a second stream while the next tile is multiplied. Nothing of size T x V exists.
+    argmax by our kernel, on a second stream while the next tile is multiplied; many blocks of rows replay one CUDA graph.
+    Nothing of size T x V exists.
     Source: the online softmax of Milakov and Gimelshein 2018 (arXiv:1805.02867); over a vocabulary: Wijmans et al. 2024 (Cut
     Cross-Entropy, arXiv:2411.09009). Held to `token_logprobs_ref`: 1e-3 absolute, the argmax equal but for ties.
     Cost: 2 T E V FLOPs; compute-bound. Memory: two tiles of 32 MiB.
@@ -58,23 +61,63 @@ def token_logprobs(hidden: Tensor, head: Tensor, targets: Tensor, *, bias: Tenso
     stats = torch.empty(3, count, dtype=torch.float32, device=device)  # running maximum, sum, target's logit
     best = torch.empty(count, dtype=torch.int64, device=device)
     tiles = [torch.empty(rows * columns, dtype=torch.float32, device=device) for _ in range(2)]
-    with _Pipeline(device) as pipeline:
-        corners = ((f, c) for f in range(0, count, rows) for c in range(0, head.shape[0], columns))
-        for number, (first, left) in enumerate(corners):
-            part, words = hidden[first : first + rows], head[left : left + columns]
+
+    def score(part: Tensor, wanted: Tensor, into: Tensor, winners: Tensor) -> None:
+        _score_rows(part, head, wanted, bias, into, winners, tiles, columns, config)
+
+    done = 0
+    if device.type == "cuda" and count >= LEAST_REPLAYED * rows and not torch.cuda.is_current_stream_capturing():
+        done = _replay_rows(hidden, targets, stats, best, rows, score)
+    for first in range(done, count, rows):
+        last = min(first + rows, count)
+        score(hidden[first:last], targets[first:last], stats[:, first:last], best[first:last])
+    spread = stats[1].log()
+    return TokenScores(stats[2] - stats[0] - spread, best, -spread)
+
+
+def _score_rows(
+    part: Tensor, head: Tensor, targets: Tensor, bias: Tensor | None, stats: Tensor, best: Tensor, tiles: list[Tensor],
+    columns: int, config: Mapping[str, int],
+) -> None:  # fmt: skip
+    """Fold the whole vocabulary into the running numbers of a few rows: stats [3, n] of any row stride, best [n]."""
+    with _Pipeline(part.device) as pipeline:
+        for number, left in enumerate(range(0, head.shape[0], columns)):
+            words = head[left : left + columns]
             logits = tiles[number % 2][: part.shape[0] * words.shape[0]].view(part.shape[0], words.shape[0])
             with pipeline.filling(number % 2):
-                if device.type == "cuda" and part.dtype != torch.float32:
+                if part.device.type == "cuda" and part.dtype != torch.float32:
                     torch.mm(part, words.T, out_dtype=torch.float32, out=logits)
                 else:
                     torch.mm(part.float(), words.T.float(), out=logits)
             with pipeline.emptying(number % 2):
                 _fold[(part.shape[0],)](
-                    logits, targets, bias if bias is not None else logits, stats, best, first, left, count, words.shape[0],
+                    logits, targets, bias if bias is not None else logits, stats, best, left, stats.stride(0), words.shape[0],
                     IS_FIRST=left == 0, HAS_BIAS=bias is not None, BLOCK=config["block"], num_warps=config["num_warps"],
                 )  # fmt: skip
-    spread = stats[1].log()
-    return TokenScores(stats[2] - stats[0] - spread, best, -spread)
+
+
+def _replay_rows(
+    hidden: Tensor, targets: Tensor, stats: Tensor, best: Tensor, rows: int, score: Callable[..., None]
+) -> int:
+    """Score whole blocks of rows by one CUDA graph, replayed: launching a tile takes the host longer than the GPU.
+
+    Returns how many rows are done. The first block runs without the graph, which needs libraries and kernels that are loaded.
+    """
+    score(hidden[:rows], targets[:rows], stats[:, :rows], best[:rows])
+    part, wanted = hidden[:rows].clone(), targets[:rows].clone()
+    into, winners = torch.empty_like(stats[:, :rows]), torch.empty_like(best[:rows])
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        score(part, wanted, into, winners)
+    done = rows
+    for first in range(rows, hidden.shape[0] - rows + 1, rows):
+        done = first + rows
+        part.copy_(hidden[first:done])
+        wanted.copy_(targets[first:done])
+        graph.replay()
+        stats[:, first:done].copy_(into)
+        best[first:done].copy_(winners)
+    return done
 
 
 def token_logprobs_ref(hidden: Tensor, head: Tensor, targets: Tensor, *, bias: Tensor | None = None) -> TokenScores:
@@ -128,24 +171,24 @@ class _Pipeline:
 
 @triton.jit
 def _fold(
-    LOGITS, TARGETS, BIAS, STATS, BEST, FIRST, LEFT, COUNT, COLUMNS,
+    LOGITS, TARGETS, BIAS, STATS, BEST, LEFT, STRIDE, COLUMNS,
     IS_FIRST: tl.constexpr, HAS_BIAS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Fold one row of a tile into its running numbers."""
     row = tl.program_id(0)
-    at = FIRST + row
+    stats = STATS + row
     v = tl.arange(0, BLOCK)
     line = LOGITS + row.to(tl.int64) * COLUMNS
-    target = tl.load(TARGETS + at) - LEFT
+    target = tl.load(TARGETS + row) - LEFT
     top = tl.full((), float("-inf"), tl.float32)
     total = tl.full((), 0.0, tl.float32)
     found = tl.full((), float("-inf"), tl.float32)
     best = tl.full((), 0, tl.int64)
     if not IS_FIRST:
-        top = tl.load(STATS + at)
-        total = tl.load(STATS + COUNT + at)
-        found = tl.load(STATS + 2 * COUNT + at)
-        best = tl.load(BEST + at)
+        top = tl.load(stats)
+        total = tl.load(stats + STRIDE)
+        found = tl.load(stats + 2 * STRIDE)
+        best = tl.load(BEST + row)
     for v0 in tl.range(0, COLUMNS, BLOCK):
         ok = v0 + v < COLUMNS
         x = tl.load(line + v0 + v, mask=ok, other=float("-inf"))
@@ -159,7 +202,7 @@ def _fold(
         total = total * tl.exp(top - new) + tl.sum(tl.exp(x - new), 0)
         top = new
         found = tl.maximum(found, tl.max(tl.where(v0 + v == target, x, float("-inf")), 0))
-    tl.store(STATS + at, top)
-    tl.store(STATS + COUNT + at, total)
-    tl.store(STATS + 2 * COUNT + at, found)
-    tl.store(BEST + at, best)
+    tl.store(stats, top)
+    tl.store(stats + STRIDE, total)
+    tl.store(stats + 2 * STRIDE, found)
+    tl.store(BEST + row, best)

@@ -76,7 +76,7 @@ def quantise_into(cache: QuantisedKV, keys: Tensor, values: Tensor, first_group:
     keys, values  [B, HKV, T, D]  fp32, fp16 or bf16, any strides; T a multiple of 128; D a power of two
 
     One program a group and head: keys get a scale for each channel, values one for each token, and values leave transposed.
-    Held to `quantise_into_ref`: the same codes but where a number lies half-way between two. Cost: every number read once.
+    Held to `quantise_into_ref`: the same codes. Cost: every number read once.
     Raises KernelInputError for an open group, for groups beyond the room, or for a cache of other rows and heads (a paged one).
     """
     batch, kv_heads, tokens, size = keys.shape
@@ -134,20 +134,21 @@ def _encode(x: Tensor, along: int, bits: int) -> tuple[Tensor, Tensor, Tensor | 
     """Codes, scale and zero with one scale for all numbers along an axis."""
     if bits == 8:
         scale = x.abs().amax(along, keepdim=True).clamp_min(1e-8) / 127
-        return (x / scale).round().clamp(-127, 127).to(torch.int8), scale.squeeze(along), None
+        return (x / scale + 0.5).floor().clamp(-127, 127).to(torch.int8), scale.squeeze(along), None
     low, high = x.amin(along, keepdim=True), x.amax(along, keepdim=True)
     step = ((high - low) / 15).clamp_min(1e-8)
-    codes = ((x - low) / step).round().clamp(0, 15).to(torch.uint8)
+    codes = ((x - low) / step + 0.5).floor().clamp(0, 15).to(torch.uint8)
     return codes, (step / 2).squeeze(along), (low + 7.5 * step).squeeze(along)
 
 
 @triton.jit
 def _to_codes(x, low, step, BITS: tl.constexpr):
-    """Numbers -> codes as int32, rounded to the nearest; half-way goes up."""
+    """Numbers -> codes as int32, rounded to the nearest; half-way goes up. Divisions round as PyTorch's do: numbers of few bits
+    lie half-way often, and an approximate quotient would put them on either side."""
     if BITS == 8:
-        codes = tl.minimum(tl.maximum(tl.floor(x / step + 0.5), -127.0), 127.0)
+        codes = tl.minimum(tl.maximum(tl.floor(tl.div_rn(x, step) + 0.5), -127.0), 127.0)
     else:
-        codes = tl.minimum(tl.maximum(tl.floor((x - low) / step + 0.5), 0.0), 15.0)
+        codes = tl.minimum(tl.maximum(tl.floor(tl.div_rn(x - low, step) + 0.5), 0.0), 15.0)
     return codes.to(tl.int32)
 
 
@@ -170,9 +171,9 @@ def _quantise(
     low = tl.minimum(tl.min(x0, 0), tl.min(x1, 0))
     high = tl.maximum(tl.max(x0, 0), tl.max(x1, 0))
     if BITS == 8:
-        step = tl.maximum(tl.maximum(high, -low), 1e-8) / 127.0
+        step = tl.div_rn(tl.maximum(tl.maximum(high, -low), 1e-8), 127.0)
     else:
-        step = tl.maximum((high - low) / 15.0, 1e-8)
+        step = tl.maximum(tl.div_rn(high - low, 15.0), 1e-8)
     c0 = _to_codes(x0, low[None, :], step[None, :], BITS)
     c1 = _to_codes(x1, low[None, :], step[None, :], BITS)
     out = n[:, None] * D + d[None, :]
@@ -190,11 +191,11 @@ def _quantise(
     low0 = tl.min(x0, 1)
     low1 = tl.min(x1, 1)
     if BITS == 8:
-        step0 = tl.maximum(tl.max(tl.abs(x0), 1), 1e-8) / 127.0
-        step1 = tl.maximum(tl.max(tl.abs(x1), 1), 1e-8) / 127.0
+        step0 = tl.div_rn(tl.maximum(tl.max(tl.abs(x0), 1), 1e-8), 127.0)
+        step1 = tl.div_rn(tl.maximum(tl.max(tl.abs(x1), 1), 1e-8), 127.0)
     else:
-        step0 = tl.maximum((tl.max(x0, 1) - low0) / 15.0, 1e-8)
-        step1 = tl.maximum((tl.max(x1, 1) - low1) / 15.0, 1e-8)
+        step0 = tl.maximum(tl.div_rn(tl.max(x0, 1) - low0, 15.0), 1e-8)
+        step1 = tl.maximum(tl.div_rn(tl.max(x1, 1) - low1, 15.0), 1e-8)
     c0 = _to_codes(x0, low0[:, None], step0[:, None], BITS)
     c1 = _to_codes(x1, low1[:, None], step1[:, None], BITS)
     scales = VS + slot * (2 * HALF) + n

@@ -46,15 +46,16 @@ def rope_and_store(
     kv_heads = k.shape[2]
     at = start if isinstance(start, Tensor) else torch.full((1,), start, dtype=torch.int64, device=q.device)
     config = tuned.choose("rope")
-    rows = config["rows"] if tokens > 1 else 1
-    block = triton.next_power_of_2(size)
-    _rope[(triton.cdiv(tokens, rows), heads + 2 * kv_heads, batch)](
+    # One token: a program a head, or decoding waits for one program's loop. Many: the angles are read once for several heads.
+    rows, group = (config["rows"], config["heads"]) if tokens > 1 else (1, 1)
+    _rope[(triton.cdiv(tokens, rows), triton.cdiv(heads + 2 * kv_heads, group), batch)](
         q, k, v, cos, sin, keys, values, at, pages if pages is not None else at, tokens,
         q.stride(0), q.stride(1), q.stride(2), k.stride(0), k.stride(1), k.stride(2), v.stride(0), v.stride(1), v.stride(2),
         cos.stride(0) if cos.shape[0] > 1 else 0, cos.stride(1), keys.stride(0), keys.stride(1), keys.stride(2),
         pages.stride(0) if pages is not None else 0,
-        H=heads, HKV=kv_heads, D=size, R=rotary, PAGE=keys.shape[2] if pages is not None else 0,
-        ROWS=rows, BD=block, num_warps=config["num_warps"],
+        H=heads, HKV=kv_heads, D=size, HALF=rotary // 2, PAGE=keys.shape[2] if pages is not None else 0, ROWS=rows, GROUP=group,
+        BH=triton.next_power_of_2(max(rotary // 2, 1)), BR=triton.next_power_of_2(max(size - rotary, 1)),
+        BD=triton.next_power_of_2(size), num_warps=config["num_warps"],
     )  # fmt: skip
 
 
@@ -96,47 +97,48 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 @triton.jit
 def _rope(
     Q, K, V, COS, SIN, KEYS, VALUES, START, PAGES, T, qb, qt, qh, kb, kt, kh, vb, vt, vh, cb, ct, sb, sh, st, pb,
-    H: tl.constexpr, HKV: tl.constexpr, D: tl.constexpr, R: tl.constexpr, PAGE: tl.constexpr,
-    ROWS: tl.constexpr, BD: tl.constexpr,
+    H: tl.constexpr, HKV: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr, PAGE: tl.constexpr,
+    ROWS: tl.constexpr, GROUP: tl.constexpr, BH: tl.constexpr, BR: tl.constexpr, BD: tl.constexpr,
 ):  # fmt: skip
-    """ROWS tokens of one head; program axis 1 goes over query heads, key heads, value heads."""
+    """ROWS tokens of GROUP heads, counted over query heads, key heads, value heads. BH, BR, BD: half of what turns, what does
+    not turn, and all of a head, as powers of two."""
     t = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    head = tl.program_id(1)
     b = tl.program_id(2).to(tl.int64)
-    d = tl.arange(0, BD)
-    live = (t < T)[:, None] & (d < D)[None, :]
+    ok = t < T
     wide = t[:, None].to(tl.int64)
-    if head < H:
-        source = Q + b * qb + head * qh + wide * qt
-        target = source
+    low = tl.arange(0, BH)[None, :]
+    turning = ok[:, None] & (low < HALF)
+    # Both halves of the angles are equal: the first serves for both halves of a head.
+    angle = b * cb + wide * ct + low
+    c = tl.load(COS + angle, mask=turning, other=1.0).to(tl.float32)
+    s = tl.load(SIN + angle, mask=turning, other=0.0).to(tl.float32)
+    place = tl.load(START) + t
+    if PAGE > 0:
+        page = tl.load(PAGES + b * pb + place // PAGE, mask=ok, other=0).to(tl.int64)
+        slot = (page * sb + (place % PAGE) * st)[:, None]
     else:
-        place = tl.load(START) + t
-        g = head - H
+        slot = (b * sb + place * st)[:, None]
+    for head in tl.range(tl.program_id(1) * GROUP, tl.minimum(tl.program_id(1) * GROUP + GROUP, H + 2 * HKV)):
         if head < H + HKV:
-            source = K + b * kb + g * kh + wide * kt
-            target = KEYS + g * sh
+            if head < H:
+                source = Q + b * qb + head * qh + wide * qt
+                target = source
+            else:
+                source = K + b * kb + (head - H) * kh + wide * kt
+                target = KEYS + (head - H) * sh + slot
+            x = tl.load(source + low, mask=turning, other=0.0)
+            y = tl.load(source + HALF + low, mask=turning, other=0.0)
+            first = x.to(tl.float32) * c - y.to(tl.float32) * s
+            second = y.to(tl.float32) * c + x.to(tl.float32) * s
+            tl.store(target + low, first.to(x.dtype), mask=turning)
+            tl.store(target + HALF + low, second.to(x.dtype), mask=turning)
+            if 2 * HALF < D:
+                if head >= H:
+                    rest = 2 * HALF + tl.arange(0, BR)[None, :]
+                    left = tl.load(source + rest, mask=ok[:, None] & (rest < D), other=0.0)
+                    tl.store(target + rest, left, mask=ok[:, None] & (rest < D))
         else:
-            g = g - HKV
-            source = V + b * vb + g * vh + wide * vt
-            target = VALUES + g * sh
-        if PAGE > 0:
-            page = tl.load(PAGES + b * pb + place // PAGE, mask=t < T, other=0).to(tl.int64)
-            target = target + (page * sb + (place % PAGE) * st)[:, None]
-        else:
-            target = target + (b * sb + place * st)[:, None]
-    x = tl.load(source + d[None, :], mask=live, other=0.0)
-    if head < H + HKV:
-        # The partner of channel d sits half a rotation away; the load hits the cache line that x came with.
-        turning = live & (d < R)[None, :]
-        low = d < R // 2
-        partner = tl.load(source + tl.where(low, d + R // 2, d - R // 2)[None, :], mask=turning, other=0.0).to(
-            tl.float32
-        )
-        angle = b * cb + wide * ct + d[None, :]
-        c = tl.load(COS + angle, mask=turning, other=1.0).to(tl.float32)
-        s = tl.load(SIN + angle, mask=turning, other=0.0).to(tl.float32)
-        y = x.to(tl.float32) * c + tl.where(low[None, :], -partner, partner) * s
-        if head < H:
-            tl.debug_barrier()  # in place: both halves are read before either is overwritten
-        x = y.to(x.dtype)
-    tl.store(target + d[None, :], x, mask=live)
+            d = tl.arange(0, BD)[None, :]
+            whole = ok[:, None] & (d < D)
+            held = tl.load(V + b * vb + (head - H - HKV) * vh + wide * vt + d, mask=whole, other=0.0)
+            tl.store(VALUES + (head - H - HKV) * sh + slot + d, held, mask=whole)

@@ -60,9 +60,14 @@ def attention_received(q: Tensor, keys: Tensor, *, scale: float | None = None) -
         tops, sums, logs, queries * share, splits, BM=128, num_warps=4
     )
     out = torch.empty(batch, kv_heads, tokens, dtype=torch.float32, device=q.device)
-    _column_sums[(triton.cdiv(tokens, columns), kv_heads, batch)](
-        q, keys, logs, out, factor, queries, tokens, *strides, **options
-    )
+    if row_blocks == 1:
+        _window_columns[(splits, kv_heads, batch)](
+            q, keys, logs, out, factor, queries, tokens, span, *strides, **options
+        )
+    else:
+        _column_sums[(triton.cdiv(tokens, columns), kv_heads, batch)](
+            q, keys, logs, out, factor, queries, tokens, *strides, **options
+        )
     return out
 
 
@@ -161,6 +166,33 @@ def _join_rows(TOPS, SUMS, LOGS, ROWS, SPLITS, BM: tl.constexpr):
         total = total * tl.exp2(top - safe) + tl.load(SUMS + place, mask=live, other=0.0) * tl.exp2(here - safe)
         top = new
     tl.store(LOGS + head * ROWS + r, top + tl.log2(tl.where(live, total, 1.0)), mask=live)
+
+
+@triton.jit
+def _window_columns(
+    Q, K, LOGS, OUT, SCALE, QUERIES, T, SPAN, qb, qh, qt, kb, kh, kt,
+    SHARE: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """Sums of a span of columns over all rows, where these fit one tile: queries once, keys streamed."""
+    h = tl.program_id(1)
+    b = tl.program_id(2).to(tl.int64)
+    r = tl.arange(0, BM)
+    d = tl.arange(0, D)
+    n = tl.arange(0, BN)
+    live = r < QUERIES * SHARE
+    own = r // SHARE + T - QUERIES
+    q_p = Q + b * qb + (h * SHARE + r % SHARE)[:, None].to(tl.int64) * qh + (r // SHARE)[:, None] * qt + d[None, :]
+    q = tl.load(q_p, mask=live[:, None], other=0.0)
+    head = b * tl.num_programs(1) + h
+    log = tl.load(LOGS + head * (QUERIES * SHARE) + r, mask=live, other=float("inf"))
+    k_p = K + b * kb + h.to(tl.int64) * kh
+    first = tl.program_id(0) * SPAN
+    for k0 in tl.range(first, tl.minimum(first + SPAN, T), BN):
+        at = k0 + n
+        k = tl.load(k_p + at[None, :].to(tl.int64) * kt + d[:, None], mask=(at < T)[None, :], other=0.0)
+        s = tl.dot(q, k, input_precision=PRECISION) * SCALE - log[:, None]
+        weights = tl.where(at[None, :] <= own[:, None], tl.exp2(s), 0.0)
+        tl.store(OUT + head * T + at, tl.sum(weights, 0), mask=at < T)
 
 
 @triton.jit

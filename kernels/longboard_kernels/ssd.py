@@ -57,7 +57,7 @@ def ssd_scan(
     steps = torch.empty(batch, heads, chunks * chunk, dtype=torch.float32, device=device)
     sums = torch.empty_like(steps)  # of dt a log2(e), from the beginning of each chunk
     products = torch.empty(batch, chunks, groups, chunk, chunk, dtype=x.dtype, device=device)
-    between = torch.empty(batch, chunks, heads, padded, size, dtype=x.dtype, device=device)
+    between = torch.empty(batch, chunks, heads, size, padded, dtype=x.dtype, device=device)
     y = torch.empty(batch, tokens, heads, size, dtype=x.dtype, device=device)
     kept = state if state is not None else torch.zeros(batch, heads, size, states, dtype=torch.float32, device=device)
     kept = kept.contiguous()
@@ -200,7 +200,7 @@ def _chunk_states(
     X, B, STEPS, SUMS, OUT, T, H, SHARE, xb, xt, xh, bb, bt, bg,
     P: tl.constexpr, NS: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, BK: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """What one chunk of one head adds to the state at the chunk's end, [N, P]."""
+    """What one chunk of one head adds to the state at the chunk's end, [P, N]."""
     h = tl.program_id(0)
     chunk = tl.program_id(1)
     b = tl.program_id(2).to(tl.int64)
@@ -212,14 +212,15 @@ def _chunk_states(
     last = tl.load(SUMS + line + Q - 1)
     x_p = X + b * xb + first * xt + h * xh
     b_p = B + b * bb + first * bt + (h // SHARE) * bg
-    acc = tl.zeros((N, P), tl.float32)
+    acc = tl.zeros((P, N), tl.float32)
+    # The weights go on the operand that the tensor cores take from registers; the other then stays where the copy put it.
     for k0 in tl.range(0, Q, BK):
         ok = first + k0 + k < T
-        x = tl.load(x_p + (k0 + k)[:, None] * xt + p[None, :], mask=ok[:, None], other=0.0)
-        bk = tl.load(b_p + (k0 + k)[None, :] * bt + n[:, None], mask=ok[None, :] & (n < NS)[:, None], other=0.0)
+        x = tl.load(x_p + (k0 + k)[None, :] * xt + p[:, None], mask=ok[None, :], other=0.0)
+        bk = tl.load(b_p + (k0 + k)[:, None] * bt + n[None, :], mask=ok[:, None] & (n < NS)[None, :], other=0.0)
         weight = tl.load(STEPS + line + k0 + k) * tl.exp2(last - tl.load(SUMS + line + k0 + k))
-        acc += tl.dot(bk, (x.to(tl.float32) * weight[:, None]).to(x.dtype), input_precision=PRECISION)
-    out = OUT + ((b * tl.num_programs(1) + chunk) * H + h) * (N * P) + n[:, None] * P + p[None, :]
+        acc += tl.dot((x.to(tl.float32) * weight[None, :]).to(x.dtype), bk, input_precision=PRECISION)
+    out = OUT + ((b * tl.num_programs(1) + chunk) * H + h) * (P * N) + p[:, None] * N + n[None, :]
     tl.store(out, acc.to(OUT.dtype.element_ty))
 
 
@@ -231,8 +232,8 @@ def _chain(
     e = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     h = tl.program_id(1)
     b = tl.program_id(2).to(tl.int64)
-    kept = STATE + (b * H + h) * (P * NS) + (e % P) * NS + e // P
-    real = e // P < NS
+    kept = STATE + (b * H + h) * (P * NS) + (e // N) * NS + e % N
+    real = e % N < NS
     line = SUMS + (b * H + h) * (CHUNKS * Q) + Q - 1
     state = tl.load(kept, mask=real, other=0.0)
     stride = H * P * N
@@ -274,18 +275,18 @@ def _outputs(
         mask=ok_m[:, None] & (n < NS)[None, :],
         other=0.0,
     )
-    state = tl.load(BETWEEN + ((b * tl.num_programs(1) + chunk) * H + h) * (N * P) + n[:, None] * P + p[None, :])
+    state = tl.load(BETWEEN + ((b * tl.num_programs(1) + chunk) * H + h) * (P * N) + p[None, :] * N + n[:, None])
     x_p = X + b * xb + first * xt + h * xh
     product = PRODUCTS + ((b * tl.num_programs(1) + chunk) * G + g) * (Q * Q) + m[:, None] * Q
-    # Decay from k to m goes by way of the block's beginning: what lies before the block is scaled on x alone, and all of it
-    # by one factor a row afterwards. Both factors are at most 1.
+    # Decay from k to m goes by way of the block's beginning: what lies before the block is scaled by one factor a column, and all
+    # of it by one factor a row afterwards. Both factors are at most 1.
     begin = tl.load(SUMS + line + m0 - 1, mask=m0 > 0, other=0.0)
     acc = tl.dot(c, state, input_precision=PRECISION) * tl.exp2(begin)
     for k0 in tl.range(0, m0, BK):
         s = tl.load(product + (k0 + k)[None, :])
         x = tl.load(x_p + (k0 + k)[:, None] * xt + p[None, :], mask=(first + k0 + k < T)[:, None], other=0.0)
         weight = tl.load(STEPS + line + k0 + k) * tl.exp2(begin - tl.load(SUMS + line + k0 + k))
-        acc += tl.dot(s, (x.to(tl.float32) * weight[:, None]).to(x.dtype), input_precision=PRECISION)
+        acc += tl.dot((s.to(tl.float32) * weight[None, :]).to(x.dtype), x, input_precision=PRECISION)
     acc *= tl.exp2(sum_m - begin)[:, None]
     for k0 in tl.range(m0, m0 + BM, BK):
         s = tl.load(product + (k0 + k)[None, :]).to(tl.float32)
