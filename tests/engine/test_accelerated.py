@@ -11,12 +11,14 @@ from test_loading import models  # noqa: F401  (a fixture)
 from tiny import load_tiny, random_ids
 
 from longboard_kernels.accelerate import accelerate, mixers
+from longboard_kernels.accelerate import model as model_module
+from longboard_kernels.device import interpreted
 from longboard_tasks.contract import ModelRef, RunSpec, Runtime, SystemSpec
 from longboard_tasks.engine import graph
 from longboard_tasks.engine.errors import MethodError
 from longboard_tasks.engine.graph import decoding
 from longboard_tasks.engine.kernels import use_kernels
-from longboard_tasks.engine.loading import LoadedModel
+from longboard_tasks.engine.loading import LoadedModel, load_system
 from longboard_tasks.engine.reader import open_reader
 from longboard_tasks.engine.selftest import run_self_test
 from longboard_tasks.engine.stream import fork
@@ -31,7 +33,7 @@ SERVED = {
     "falcon-h1": "FalconH1Mixer",
     "granite-hybrid": "GraniteMoeHybridMambaLayer",
     "nemotron-h": "NemotronHMamba2Mixer",
-    "qwen3-next": "Qwen3NextRMSNormGated",
+    "qwen3-next": "Qwen3NextGatedDeltaNet",
     "zamba2": "Zamba2MambaMixer",
 }
 
@@ -61,6 +63,19 @@ def test_chunks_and_single_tokens_give_the_stock_logits(name: str) -> None:
     assert (read_in_pieces(loaded.model, ids) - stock).pow(2).mean().sqrt() < 1e-4 * stock.std()
 
 
+def test_a_trained_delta_rule_gives_the_stock_logits_on_its_definition_and_on_the_kernel() -> None:
+    system = SystemSpec(model=ModelRef(source="zoo", id="qwen-delta-3m"), runtime=Runtime(dtype="float32"))
+    loaded, ids = load_system(system, device="cpu"), torch.tensor([random_ids(75)])
+    with torch.no_grad():
+        stock = loaded.model(input_ids=ids, use_cache=False).logits[0]
+    said = use_kernels(loaded)
+    assert "Qwen3_5GatedDeltaNet 6" in str(said["kernels_in"])
+    assert (read_in_pieces(loaded.model, ids) - stock).pow(2).mean().sqrt() < 1e-4 * stock.std()
+    with interpreted(), torch.no_grad():  # slow: one piece
+        few = loaded.model(input_ids=ids[:, :11], use_cache=False).logits[0]
+    assert (few - stock[:11]).pow(2).mean().sqrt() < 1e-4 * stock.std()
+
+
 def test_an_accelerated_mamba_may_be_continued_by_any_number_of_tokens() -> None:
     loaded = own("mamba")
     use_kernels(loaded)
@@ -82,6 +97,32 @@ def test_a_kernel_that_moves_the_logits_is_declined_and_taken_out(monkeypatch: p
         with pytest.raises(MethodError, match="logits moved"):
             use_kernels(loaded)
         assert torch.equal(loaded.model(input_ids=ids, use_cache=False).logits, stock)
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_a_model_that_rounding_throws_into_disorder_is_judged_layer_by_layer(name: str, monkeypatch) -> None:
+    monkeypatch.setattr(model_module, "LARGEST", 0.0)
+    said = use_kernels(own(name))
+    assert 0 < said["kernels_error"] <= said["kernels_tolerance"] == 1e-3
+    outcome = accelerate(own(name, torch.bfloat16).model)
+    assert outcome.accepted, outcome.reason
+    assert "worst layer" in outcome.reason
+
+
+def test_layers_show_a_wrong_kernel_and_a_state_that_is_not_carried(monkeypatch) -> None:
+    monkeypatch.setattr(model_module, "LARGEST", 0.0)
+    right = mixers.ssd_scan
+    with monkeypatch.context() as patch:
+        patch.setattr(mixers, "ssd_scan", lambda x, *rest, **more: right(x * 1.05, *rest, **more))
+        assert "worst layer" in accelerate(own("mamba2", torch.bfloat16).model).reason
+    assert "forward" not in own("mamba2").model.__dict__
+
+    def forget(x: torch.Tensor, *rest: Any, state: Any = None, **more: Any) -> torch.Tensor:
+        return right(x, *rest, **more, state=None if state is None else torch.zeros_like(state))
+
+    monkeypatch.setattr(mixers, "ssd_scan", forget)
+    with pytest.raises(MethodError, match="worst layer"):
+        use_kernels(own("mamba2"))
 
 
 def test_a_model_without_a_module_of_ours_is_left_alone_and_told_so() -> None:

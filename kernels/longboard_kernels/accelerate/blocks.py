@@ -33,16 +33,19 @@ def norm(self: Any, hidden_states: Tensor) -> Tensor:
 
 
 def norm_from_one(self: Any, hidden_states: Tensor) -> Tensor:
-    """Qwen3NextRMSNorm: the weight is kept as its distance from one."""
+    """Qwen3NextRMSNorm and its kin: the weight is kept as its distance from one."""
     return add_rms_norm(hidden_states, None, 1.0 + self.weight.float(), self.eps, out_dtype=hidden_states.dtype)[0]
 
 
 def gated_norm(self: Any, hidden_states: Tensor, gate: Tensor) -> Tensor:
-    """Qwen3NextRMSNormGated: the norm first, then SiLU of the gate."""
+    """Qwen3NextRMSNormGated and its kin: the norm first, then SiLU of the gate."""
     return gated_rms_norm(hidden_states, gate, self.weight, self.variance_epsilon, norm_first=True)
 
 
-NORMS: dict[str, Callable[..., Tensor]] = {"Qwen3NextRMSNorm": norm_from_one, "Qwen3NextRMSNormGated": gated_norm}
+QWEN = ("Qwen3Next", "Qwen3_5", "Qwen3_5Moe")
+NORMS: dict[str, Callable[..., Tensor]] = {f"{name}RMSNorm": norm_from_one for name in QWEN} | {
+    f"{name}RMSNormGated": gated_norm for name in QWEN
+}
 
 
 def make_last_norm(handoff: Handoff) -> Callable[..., Tensor]:

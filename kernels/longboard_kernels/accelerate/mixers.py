@@ -1,4 +1,4 @@
-"""The state-space mixers: Mamba, and Mamba-2 as it stands in six architectures."""
+"""The recurrent mixers: Mamba, Mamba-2 as it stands in six architectures, the gated delta rule of three."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, silu
+from torch.nn.functional import linear, silu, softplus
 
 from longboard_kernels.accelerate.swap import carried_states, is_covered, run_stock
 from longboard_kernels.conv import causal_conv
+from longboard_kernels.gated_delta import SIZES, gated_delta
+from longboard_kernels.gated_delta_step import gated_delta_step
 from longboard_kernels.norms import gated_rms_norm
 from longboard_kernels.selective_scan import selective_scan
 from longboard_kernels.ssd import ssd_scan
@@ -19,6 +21,7 @@ MAMBA = ("MambaMixer",)
 MAMBA2 = (
     "Mamba2Mixer", "BambaMixer", "FalconH1Mixer", "GraniteMoeHybridMambaLayer", "NemotronHMamba2Mixer", "Zamba2MambaMixer",
 )  # fmt: skip
+DELTA = ("Qwen3NextGatedDeltaNet", "Qwen3_5GatedDeltaNet", "Qwen3_5MoeGatedDeltaNet")
 HEAD_SIZES, LARGEST_STATE = (16, 32, 64, 128), 256
 
 
@@ -31,6 +34,9 @@ def why_not(mixer: Any) -> str:
     if type(mixer).__name__ in MAMBA:
         fits = mixer.ssm_state_size % 4 == 0 and mixer.ssm_state_size <= 64
         return "" if fits else f"its state size is {mixer.ssm_state_size}"
+    if type(mixer).__name__ in DELTA:
+        fits = mixer.head_k_dim in SIZES and mixer.head_v_dim in SIZES
+        return "" if fits else f"its heads are {mixer.head_k_dim} x {mixer.head_v_dim}"
     if mixer.head_dim not in HEAD_SIZES or mixer.ssm_state_size > LARGEST_STATE:
         return f"its heads are {mixer.head_dim} x {mixer.ssm_state_size}"
     return ""
@@ -97,3 +103,37 @@ def mix_mamba2(
     return self.out_proj(
         gated_rms_norm(y, gate, self.norm.weight, self.norm.variance_epsilon, group=group, norm_first=first)
     )
+
+
+def mix_delta(
+    self: Any, hidden_states: Tensor, cache_params: Any = None, attention_mask: Any = None, **kwargs: Any
+) -> Tensor:
+    """Qwen3NextGatedDeltaNet.forward and its kin. Qwen3-Next projects all at once, its parts mixed by key heads."""
+    if not is_covered(self, cache_params, attention_mask, kwargs):
+        return run_stock(self, hidden_states, cache_params=cache_params, attention_mask=attention_mask, **kwargs)
+    batch, tokens, _ = hidden_states.shape
+    keys, values = self.head_k_dim, self.head_v_dim
+    conv_state, state = carried_states(
+        cache_params, self.layer_idx, hidden_states,
+        (batch, self.conv_dim, self.conv_kernel_size), (batch, self.num_v_heads, keys, values),
+    )  # fmt: skip
+    if hasattr(self, "in_proj_qkv"):
+        line, gate = self.in_proj_qkv(hidden_states), self.in_proj_z(hidden_states).unflatten(-1, (-1, values))
+        strength, step = self.in_proj_b(hidden_states), self.in_proj_a(hidden_states)
+    else:
+        q, k, v, gate, strength, step = self.fix_query_key_value_ordering(
+            self.in_proj_qkvz(hidden_states), self.in_proj_ba(hidden_states)
+        )
+        line = torch.cat([q.flatten(2), k.flatten(2), v.flatten(2)], dim=-1)
+    line = causal_conv(line, self.conv1d.weight.squeeze(1), self.conv1d.bias, conv_state)
+    q, k, v = line.split([self.key_dim, self.key_dim, self.value_dim], dim=-1)
+    q, k, v = q.unflatten(-1, (-1, keys)), k.unflatten(-1, (-1, keys)), v.unflatten(-1, (-1, values))
+    decay, beta = -torch.exp(self.A_log.float()) * softplus(step.float() + self.dt_bias), strength.sigmoid()
+    if tokens == 1 and state is not None:
+        o = gated_delta_step(q[:, 0], k[:, 0], v[:, 0], decay[:, 0], beta[:, 0], state)[:, None]
+    else:
+        o = gated_delta(q, k, v, decay, beta, state)
+    return self.out_proj(self.norm(o, gate).flatten(2))
+
+
+FORWARDS = dict.fromkeys(MAMBA, mix_mamba) | dict.fromkeys(MAMBA2, mix_mamba2) | dict.fromkeys(DELTA, mix_delta)

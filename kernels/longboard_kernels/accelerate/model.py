@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longboard_kernels.accelerate import blocks, mixers
+from longboard_kernels.accelerate import blocks, layers, mixers
 from longboard_kernels.accelerate.swap import Handoff, swap, unswap
 
 # Root mean square of the difference over the spread of the logits; a wrong kernel moves them by their whole spread. A deep
 # model in half precision moves more by itself: three times what one rounding of the embedding does to the stock logits is
-# allowed too.
+# allowed too. Where that is more than a quarter of the spread (random weights, fifty layers) logits say nothing: each layer
+# is then held to the dtype's tolerance on the input that the stock code gave it.
 TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 3e-2, torch.float16: 1e-2}
 NOISE_SHARE, LARGEST = 3.0, 0.25
 TOKENS = 96
@@ -52,7 +53,7 @@ def accelerate(model: Any, *, tokens: int = TOKENS, read: Callable[[Tensor], Ten
     ids [1, T] -> logits [1, T, V], default one pass without a cache; a caller with a cache of its own reads through that, since
     the rotary write and the steps of decoding are used only there. Ours must be within the tolerance of the stock logits, or
     everything is taken back and `reason` says why. The tolerance is the dtype's, or what rounding does to this very model if
-    that is more. Nothing but the forward of single modules is replaced; weights may change dtype later.
+    that is more; a model that rounding throws into disorder is judged layer by layer. Nothing but the forward of single modules is replaced; weights may change dtype later.
     """
     dtype = next(p.dtype for p in model.parameters() if p.dtype.is_floating_point)
     result = Acceleration(accepted=False, reason="", tolerance=TOLERANCES.get(dtype, 0.0), model=model)
@@ -60,26 +61,38 @@ def accelerate(model: Any, *, tokens: int = TOKENS, read: Callable[[Tensor], Ten
         result.reason = f"no tolerance is stated for {dtype}"
         return result
     ids = _draw_ids(model, tokens)
-    stock = model(input_ids=ids, use_cache=False).logits.float()
-    noise = _rms(_read_nudged(model, ids), stock)
-    result.tolerance = max(result.tolerance, min(NOISE_SHARE * noise, LARGEST))
+    stock = layers.record(model, ids)
+    noise = _rms(_read_nudged(model, ids), stock.logits)
+    by_layer = NOISE_SHARE * noise > LARGEST and bool(stock.inputs)
+    if not by_layer:
+        result.tolerance = max(result.tolerance, min(NOISE_SHARE * noise, LARGEST))
     _swap_all(model, result)
     if not result.modules:
         result.reason = f"no module of {type(model).__name__} is one that our kernels serve"
         return result
+    reading = read or (lambda part: model(input_ids=part, use_cache=False).logits)
     try:
-        ours = (read(ids) if read else model(input_ids=ids, use_cache=False).logits).float()
+        if by_layer:
+            result.error = layers.compare(
+                model, ids, stock, reading, tolerance=result.tolerance, roundings=NOISE_SHARE
+            )
+        else:
+            result.error = _rms(reading(ids).float(), stock.logits)
     except Exception as error:  # whatever a kernel or a foreign forward raises means: not this model
         result.undo()
         result.reason = f"our kernels failed on it: {type(error).__name__}: {str(error)[:200]}"
         return result
-    result.error = _rms(ours, stock)
+    what = (
+        f"one rounding moves its logits by {noise:.1e} of their spread; the worst layer, on the stock input, moved"
+        if by_layer
+        else "its logits moved"
+    )
     if not result.error <= result.tolerance:
         result.undo()
-        result.reason = f"its logits moved by {result.error:.1e} of their spread, more than {result.tolerance:.1e}"
+        result.reason = f"{what} by {result.error:.1e} of the spread, more than {result.tolerance:.1e}"
         return result
     result.accepted = True
-    result.reason = f"its logits moved by {result.error:.1e} of their spread; {result.tolerance:.1e} is allowed"
+    result.reason = f"{what} by {result.error:.1e} of the spread; {result.tolerance:.1e} is allowed"
     return result
 
 
@@ -119,12 +132,12 @@ def _swap_all(model: Any, result: Acceleration) -> None:
 
     for module in model.modules():
         name = type(module).__name__
-        if name in mixers.MAMBA + mixers.MAMBA2:
+        if name in mixers.FORWARDS:
             reason = mixers.why_not(module)
             if reason:
                 result.left[name] = reason
             else:
-                put(module, mixers.mix_mamba if name in mixers.MAMBA else mixers.mix_mamba2)
+                put(module, mixers.FORWARDS[name])
         elif name in blocks.ATTENTION:
             put(module, blocks.attend)
         elif name in blocks.NORMS:

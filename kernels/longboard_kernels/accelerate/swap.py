@@ -72,6 +72,6 @@ def is_covered(module: Any, cache: Any, attention_mask: Any, kwargs: dict[str, A
     """False for what our scans leave to the stock code: training, padding masks, packed sequences, rollback by recording."""
     if module.training or attention_mask is not None:
         return False
-    if kwargs.get("cu_seqlens") is not None or kwargs.get("seq_idx") is not None:
+    if any(kwargs.get(name) is not None for name in ("cu_seqlens", "cu_seq_lens_q", "seq_idx")):
         return False
     return cache is None or not cache.is_recording_past(module.layer_idx)
