@@ -73,9 +73,7 @@ def accelerate(model: Any, *, tokens: int = TOKENS, read: Callable[[Tensor], Ten
     reading = read or (lambda part: model(input_ids=part, use_cache=False).logits)
     try:
         if by_layer:
-            result.error = layers.compare(
-                model, ids, stock, reading, tolerance=result.tolerance, roundings=NOISE_SHARE
-            )
+            result.error = layers.compare(model, ids, stock, reading, tolerance=result.tolerance, roundings=NOISE_SHARE)
         else:
             result.error = _rms(reading(ids).float(), stock.logits)
     except Exception as error:  # whatever a kernel or a foreign forward raises means: not this model
