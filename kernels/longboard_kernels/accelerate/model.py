@@ -53,7 +53,8 @@ def accelerate(model: Any, *, tokens: int = TOKENS, read: Callable[[Tensor], Ten
     ids [1, T] -> logits [1, T, V], default one pass without a cache; a caller with a cache of its own reads through that, since
     the rotary write and the steps of decoding are used only there. Ours must be within the tolerance of the stock logits, or
     everything is taken back and `reason` says why. The tolerance is the dtype's, or what rounding does to this very model if
-    that is more; a model that rounding throws into disorder is judged layer by layer. Nothing but the forward of single modules is replaced; weights may change dtype later.
+    that is more; a model that rounding throws into disorder is judged layer by layer. Nothing but the forward of single
+    modules is replaced; weights may change dtype later.
     """
     dtype = next(p.dtype for p in model.parameters() if p.dtype.is_floating_point)
     result = Acceleration(accepted=False, reason="", tolerance=TOLERANCES.get(dtype, 0.0), model=model)
