@@ -12,6 +12,9 @@ from django.conf import settings
 
 # Before anything imports Triton: kernels are tested in its interpreter unless TRITON_INTERPRET=0 (make test-gpu).
 os.environ.setdefault("TRITON_INTERPRET", "1")
+# Before anything imports torch: passes run side by side, and a second thread that waits for a busy core spins. On two cores at
+# a load of 3, the self-test of a node took 37 s with two threads and 4 s with one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 _scratch = pytest.StashKey[str]()
 
 
