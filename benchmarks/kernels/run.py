@@ -30,6 +30,7 @@ KERNELS = {
     "K1q": ("decode_cases", "check_quantised", "time_quantised"),
     "K3": ("scan_cases", "check_ssd", "time_ssd"),
     "K2": ("scan_cases", "check_scan", "time_scan"),
+    "K8": ("delta_cases", "check_delta", "time_delta"),
     "K6": ("scoring_cases", "check_scores", "time_scores"),
     "K7": ("scoring_cases", "check_logprobs", "time_logprobs"),
     "K4": ("glue_cases", "check_glue", "time_glue"),
@@ -39,6 +40,7 @@ KERNELS = {
 
 def run_one(args: argparse.Namespace) -> None:
     """The child's side: one kernel, on the one GPU that it sees."""
+    import peers
     import torch
     from bench import Bench
 
@@ -46,7 +48,9 @@ def run_one(args: argparse.Namespace) -> None:
     module, check, measure = KERNELS[args.child]
     cases = import_module(module)
     bench = Bench(args.child, args.out, args.budget_s, quick=args.quick)
+    bench.body["peers"] = peers.list_present()
     getattr(cases, check)(bench)
+    peers.warm(args.child)
     torch.cuda.empty_cache()
     print(f"{bench.elapsed_s:.0f} s, checks {'passed' if bench.ok else 'FAILED'}", flush=True)
     (args.out / f"{args.child}.checked").touch()

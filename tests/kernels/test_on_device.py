@@ -10,7 +10,7 @@ import pytest
 import torch
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "kernels"
-NAMES = ("K1", "K1q", "K2", "K3", "K4", "K5", "K6", "K7")
+NAMES = ("K1", "K1q", "K2", "K3", "K4", "K5", "K6", "K7", "K8")
 
 
 @pytest.mark.gpu

@@ -22,6 +22,7 @@ TITLES = {
     "K5": "Rotary positions and cache write",
     "K6": "Attention received by key",
     "K7": "Log-probabilities",
+    "K8": "Gated delta rule (Qwen3-Next)",
 }
 
 
