@@ -34,7 +34,7 @@ PACKAGES = {
     "mamba_ssm": "mamba-ssm",
     "selective_scan_cuda": "mamba-ssm",
     "causal_conv1d": "causal-conv1d",
-    "fla": "flash-linear-attention",
+    "fla": "fla-core",
     "flashinfer": "flashinfer-python",
     "transformers": "transformers",
 }
