@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from longboard_tasks.engine.reader import open_reader
 from longboard_tasks.suites import efficiency
 from longboard_tasks.suites.efficiency.breakdown import group_of, group_times, module_times
 from longboard_tasks.suites.efficiency.bundles import bundles_of
-from longboard_tasks.suites.efficiency.measure import Campaign, Progress
+from longboard_tasks.suites.efficiency.measure import Campaign, Progress, add_arguments, make_requests
 from longboard_tasks.suites.efficiency.plans import config_system, plain_plan, table_plan
 from longboard_tasks.suites.efficiency.report import join_reports, read_report
 from longboard_tasks.suites.efficiency.request import Request
@@ -191,6 +192,22 @@ def test_the_tables_plan_names_shapes_that_ship_and_lengths_that_rise():
         assert list(r.lengths) == sorted(r.lengths)
         assert r.name == r.system.model.id
     assert sum(r.ceilings for r in table_plan()) == 1
+
+
+def test_a_part_of_the_table_can_be_asked_for_alone():
+    def ask(*words: str) -> list[Request]:
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        return make_requests(parser.parse_args(["--out", "x", *words]))
+
+    some = ask("--plan", "table", "--systems", "llama-1b", "lfm2-1.2b", "--parts", "energy", "breakdown")
+    assert [(r.name, r.launch, r.parts) for r in some] == [
+        ("llama-1b", 1, ("energy", "breakdown")),
+        ("lfm2-1.2b", 1, ("energy", "breakdown")),
+    ]
+    assert len(ask("--plan", "table")) == len(table_plan())
+    with pytest.raises(ValueError, match="no gpt-5"):
+        ask("--plan", "table", "--systems", "gpt-5")
 
 
 def test_each_launch_gets_its_share_of_the_time_that_is_left(tmp_path):

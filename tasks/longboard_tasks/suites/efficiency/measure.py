@@ -2,6 +2,7 @@
 
     ... measure --systems llama-1b mamba2-1b --lengths 1024 16384 --budget-s 300 --out var/efficiency
     ... measure --plan table --budget-s 470 --out var/efficiency
+    ... measure --plan table --systems mamba2-1b --parts energy breakdown --out var/efficiency    # what a table still lacks
 
 Each launch is a process of its own; with several GPUs, each measures another System. The report is written again whenever a
 launch has a new row, so a run that is cut short leaves what it had.
@@ -26,7 +27,7 @@ from pydantic import ValidationError
 from longboard_tasks.contract import SystemSpec
 from longboard_tasks.suites.efficiency.plans import config_system, plain_plan, table_plan
 from longboard_tasks.suites.efficiency.report import Report, join_reports
-from longboard_tasks.suites.efficiency.request import Request
+from longboard_tasks.suites.efficiency.request import PARTS, Request
 
 GRACE_S = 20.0  # after its budget a launch is ended; its part stays
 REPORT_NAME = "efficiency_report.json"
@@ -180,7 +181,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--systems", nargs="+", default=[], help="ids of shapes (random weights), or JSON of SystemSpecs"
     )
-    parser.add_argument("--plan", choices=("table",), help="the table of one large GPU instead of --systems")
+    parser.add_argument("--plan", choices=("table",), help="the table of one large GPU, or of it what --systems name")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, help="only these, in this order")
     parser.add_argument("--lengths", type=int, nargs="+", default=[1_024, 4_096, 16_384])
     parser.add_argument("--launches", type=int, default=1)
     parser.add_argument("--dtype", default="bfloat16", choices=("float32", "bfloat16", "float16"))
@@ -189,9 +191,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def make_requests(args: argparse.Namespace) -> list[Request]:
-    """Raises ValueError for a System that is neither an id nor JSON."""
+    """Raises ValueError for a System that is neither an id nor JSON, or that the plan does not have."""
+    requests = list_requests(args)
+    if not args.parts:
+        return requests
+    first = [request for request in requests if request.launch == 1]  # later ones repeat cells alone
+    return [request.model_copy(update={"parts": tuple(args.parts)}) for request in first]
+
+
+def list_requests(args: argparse.Namespace) -> list[Request]:
     if args.plan:
-        return table_plan()
+        planned = table_plan()
+        unknown = set(args.systems) - {request.name for request in planned}
+        if unknown:
+            raise ValueError(f"The plan has no {', '.join(sorted(unknown))}.")
+        return [request for request in planned if not args.systems or request.name in args.systems]
     systems: list[tuple[str, SystemSpec]] = []
     for text in args.systems:
         spec = SystemSpec.model_validate(json.loads(text)) if text.startswith("{") else config_system(text, args.dtype)
