@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
 import platform
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from longboard_tasks.contract import HardwareReport
 
@@ -43,9 +46,10 @@ def hardware_report(*, use_accelerator: bool = True) -> HardwareReport:
             memory_bytes=device.total_memory,
             cores=cores,
             cpu=cpu,
-            driver=_driver(),
             operating_system=operating_system,
             uuid_sha256=hashlib.sha256(str(device.uuid).encode()).hexdigest(),
+            ram_bytes=_memory_bytes(),
+            **read_nvml(str(device.uuid)),
         )
     return HardwareReport(
         device=cpu or "CPU",
@@ -54,7 +58,40 @@ def hardware_report(*, use_accelerator: bool = True) -> HardwareReport:
         cores=cores,
         cpu=cpu,
         operating_system=operating_system,
+        ram_bytes=_memory_bytes(),
     )
+
+
+def read_nvml(uuid: str) -> dict[str, Any]:
+    """What the driver says of the GPU with torch's `uuid`: fields of a HardwareReport, without those that it does not tell.
+
+    By its uuid, since NVML counts every GPU of the machine and torch those that it may see. A part of a GPU (MIG) answers
+    little.
+    """
+    try:
+        import pynvml as nvml
+
+        nvml.nvmlInit()
+    except Exception:  # NVML raises its own classes, and a missing driver library must not stop a run
+        return {}
+    handle: Any = None
+    for kind in ("GPU", "MIG"):
+        with contextlib.suppress(Exception):
+            handle = handle or nvml.nvmlDeviceGetHandleByUUID(f"{kind}-{uuid}")
+    readings: dict[str, Callable[[], Any]] = {
+        "driver": lambda: str(nvml.nvmlSystemGetDriverVersion()),
+        "clock_mhz": lambda: int(nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)),
+        "memory_clock_mhz": lambda: int(nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM)),
+        "power_limit_w": lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1_000,
+        "vbios": lambda: str(nvml.nvmlDeviceGetVbiosVersion(handle)),
+        "ecc": lambda: bool(nvml.nvmlDeviceGetEccMode(handle)[0]),  # now, and after the next restart
+        "pcie_width": lambda: int(nvml.nvmlDeviceGetMaxPcieLinkWidth(handle)),  # of card and slot together
+    }
+    found: dict[str, Any] = {}
+    for name, read in readings.items():
+        with contextlib.suppress(Exception):  # not every device has every reading
+            found[name] = read()
+    return found
 
 
 def software_versions() -> dict[str, str]:
@@ -86,13 +123,3 @@ def _memory_bytes() -> int:
     except OSError:
         return total
     return total if limit == "max" else min(total, int(limit))
-
-
-def _driver() -> str:
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        return str(pynvml.nvmlSystemGetDriverVersion())
-    except Exception:  # NVML raises its own classes, and a missing driver version must not stop a run
-        return ""
