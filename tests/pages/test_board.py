@@ -20,6 +20,7 @@ from tests.pages.reading import chosen, options, parsed, table, text
 
 from longboard.boards import plotly
 from longboard.boards.exports import guarded
+from longboard.boards.models import Column
 from longboard.boards.ranking import rebuild_fronts
 from longboard.results.models import Trust
 from longboard.submissions.models import Run
@@ -72,8 +73,21 @@ def test_every_point_of_the_chart_is_a_link_that_says_its_numbers(client, system
     assert any("0.90 (0.70–0.97), n=20; 100 ms ± 4, n=5" in link.get("aria-label") for link in links)
 
 
-def test_without_a_query_the_length_that_most_systems_have_is_shown(client, systems):
+def test_without_a_query_the_length_at_which_most_systems_have_both_numbers_is_shown(client, systems):
     assert chosen(client.get("/boards/niah/"), "length") == "1024"
+    Column.objects.filter(metric="ttft_ms", context_length=1024).delete()
+    cache.clear()
+    assert chosen(client.get("/boards/niah/"), "length") == "4096", "1K has more accuracies, and an empty chart"
+    assert text(parsed(client.get("/")).find_class("here")[0]) == "4K", "the home page is that board"
+    assert chosen(client.get("/boards/niah/?as_of=2100-01-01"), "length") == "1024", "Cells still have both there"
+    Column.objects.filter(metric="ttft_ms").delete()
+    cache.clear()
+    assert chosen(client.get("/boards/niah/"), "length") == "1024", "no chart anywhere: the most accuracies"
+
+
+def test_of_lengths_with_as_many_points_the_longest_is_shown(client):
+    factories.make_board([(slug, length, 0.5, 10.0) for slug in ("a", "b") for length in (1024, 4096, 2048)])
+    assert chosen(client.get("/boards/niah/"), "length") == "4096"
 
 
 def test_the_stepper_leads_to_the_next_length_and_back(client, systems):

@@ -41,12 +41,15 @@ def choose_hardware(view: BoardView, places: Sequence[Place]) -> tuple[BoardView
     return view, next(place for place in places if place.slug == chosen[0])
 
 
-def choose_length(view: BoardView, counts: Mapping[int, int]) -> tuple[BoardView, int]:
-    if not counts:
+def choose_length(view: BoardView, counts: Mapping[int, int], both: Mapping[int, int]) -> tuple[BoardView, int]:
+    """The length asked for, or the one with a point in the chart for most Systems; of equals the longest.
+
+    `counts`: Systems with an accuracy, by length; `both`: with both numbers. Where no length has both, accuracies decide.
+    """
+    if not counts or view.length in counts:
         return view, view.length
-    default = max(counts, key=lambda n: (counts[n], n))
-    if view.length in counts:
-        return view, view.length
+    drawn = any(both.get(n) for n in counts)
+    default = max(counts, key=lambda n: (both.get(n, 0) if drawn else counts[n], n))
     if view.length:
         measured = ", ".join(length_label(n) for n in sorted(counts))
         view = view.with_notice(

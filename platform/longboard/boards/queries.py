@@ -1,4 +1,4 @@
-"""Reads behind the boards. A board costs six SQL statements, however many Systems it shows:
+"""Reads behind the boards. A board costs six SQL statements, however many Systems it shows, and one more without a length:
 
 suites and versions, where there are numbers, the numbers of both axes, the stored front, Runs that gave none, and the
 numbers at all lengths of the Systems on this page. The Systems themselves are held in the process (`systems`).
@@ -96,9 +96,12 @@ def board(found: Found, view: BoardView) -> Board:
         stopped = stopped_runs(hardware_id, suite_ids, 0, None)
         counts = {at: 0 for _, suite, at in stopped if suite == found.suite.pk} | counts
     view = checked(view, known)
-    view, length = choose_length(view, counts)
-
     rate = stored_cost(view.cost)
+    both: Mapping[int, int] = {}
+    if view.length not in counts:
+        both = source.both(key, cost=rate, efficiency_id=found.efficiency_id, hardware_id=hardware_id)
+    view, length = choose_length(view, counts, both)
+
     price, is_money = here.price if here else None, rate != view.cost
     held = source.held(key, cost=rate, efficiency_id=found.efficiency_id, hardware_id=hardware_id, length=length)
     held = replace(held, costs=priced(view.cost, held.costs, price))

@@ -60,6 +60,10 @@ class WithReports:
                     found[pk, length] = Place(pk, slug, title, length, 0, price_of(*price))
         return sorted(found.values(), key=lambda place: (place.title, place.length))
 
+    def both(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int) -> dict[int, int]:
+        """Of the measured numbers alone: reports do not move what a board opens with."""
+        return self.base.both(key, cost=cost, efficiency_id=efficiency_id, hardware_id=hardware_id)
+
     def held(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int, length: int) -> Held:
         held = self.base.held(key, cost=cost, efficiency_id=efficiency_id, hardware_id=hardware_id, length=length)
         gains = self._slices(key.where, hardware_id)

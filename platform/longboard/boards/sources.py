@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -96,6 +96,7 @@ Front: TypeAlias = dict[int, tuple[bool, float]]  # System -> (on the front, its
 
 class Source(Protocol):
     def places(self, key: Key) -> list[Place]: ...
+    def both(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int) -> dict[int, int]: ...
     def held(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int, length: int) -> Held: ...
     def front(self, key: Key, *, cost: str, hardware_id: int, length: int) -> Front | None: ...
     def numbers(self, key: Key, *, hardware_id: int, systems: Sequence[int]) -> dict[tuple[int, int], Number]: ...
@@ -120,6 +121,17 @@ class Live:
             if known is None or own > known.count:
                 found[hardware, length] = Place(hardware, slug, title, length, own, price_of(*price))
         return list(found.values())
+
+    def both(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int) -> dict[int, int]:
+        """How many Systems have numbers on both axes, by length."""
+        there = Q(suite=efficiency_id, task=COST_TASK, metric=cost)
+        rows = Column.objects.filter(Q(**key.where) | there, hardware=hardware_id).order_by()
+        gains: dict[int, np.ndarray] = {}
+        costs: dict[int, np.ndarray] = {}
+        for suite, metric, length, systems in rows.values_list("suite_id", "metric", "context_length", "systems"):
+            axis = gains if (suite, metric) == (key.suite_id, key.metric) else costs
+            axis[length] = unpack_systems(systems)
+        return shared(gains, costs)
 
     def held(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int, length: int) -> Held:
         here = {"suite": efficiency_id, "task": COST_TASK, "metric": cost, "context_length": length}
@@ -187,6 +199,11 @@ class Past:
         ]
         return sorted(found, key=lambda place: (place.title, place.length))
 
+    def both(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int) -> dict[int, int]:
+        gains = self.matrix(key, hardware_id=hardware_id)
+        costs = self.matrix(Key(efficiency_id, COST_TASK, cost), hardware_id=hardware_id)
+        return shared({n: s.systems for n, s in gains.items()}, {n: s.systems for n, s in costs.items()})
+
     def held(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int, length: int) -> Held:
         gains = self.matrix(key, hardware_id=hardware_id)
         here = {
@@ -228,6 +245,16 @@ class Past:
             Cell.objects.filter(**where, updated_at__lte=self.at).order_by(),
             PastCell.objects.filter(**where, since__lte=self.at, until__gt=self.at).order_by(),
         )
+
+
+def shared(gains: Mapping[int, np.ndarray], costs: Mapping[int, np.ndarray]) -> dict[int, int]:
+    """By length, how many ids are in both. Each array rises."""
+    counts = {}
+    for length in gains.keys() & costs.keys():
+        seen = np.zeros(max((int(ids[-1]) for ids in (gains[length], costs[length]) if len(ids)), default=0) + 1, bool)
+        seen[gains[length]] = True
+        counts[length] = int(seen[costs[length]].sum())
+    return counts
 
 
 def _others(elsewhere: list[np.ndarray], here: np.ndarray) -> np.ndarray:
