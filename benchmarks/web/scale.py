@@ -250,19 +250,20 @@ def fronts(rounds: int) -> dict[str, Any]:
     import numpy as np
 
     from longboard.boards.fronts import front, membership
-    from longboard.boards.sources import Key, Live
+    from longboard.boards.sources import CostPlace, Key, Live
     from longboard.fleet.models import Hardware
     from longboard.registry.models import Suite
+    from longboard_tasks.catalogue import COST_TASK
 
     suites = {s.name: s.pk for s in Suite.objects.filter(is_current=True)}
     key, hardware = Key(suites["niah"], "single", "accuracy"), Hardware.objects.get().pk
     ask = {"cost": "ttft_ms", "hardware_id": hardware, "length": 4_096}
     assert Live().front(key, **ask)
-    held = Live().held(key, efficiency_id=suites["efficiency"], **ask)
+    held = Live().held(key, cost_place=CostPlace(suites["efficiency"], COST_TASK), **ask)
     gain, cost = held.gains.numbers, held.costs.at(held.gains.systems)
 
     def arbitrary() -> None:
-        again = Live().held(key, efficiency_id=suites["efficiency"], **ask)
+        again = Live().held(key, cost_place=CostPlace(suites["efficiency"], COST_TASK), **ask)
         front(again.gains.numbers["value"], again.costs.at(again.gains.systems)["value"])
 
     def likely() -> None:

@@ -162,6 +162,7 @@ NODE_TOKEN_S = env.seconds("LONGBOARD_NODE_TOKEN_S", 900, least=1)
 QUOTA_GPU_S = env.seconds("LONGBOARD_QUOTA_GPU_S", 360_000, least=0)
 MAX_ATTEMPTS = 3
 RUN_WALL_S = int(env.seconds("LONGBOARD_RUN_WALL_S", 3_600, least=1))
+TRAINING_WALL_S = int(env.seconds("LONGBOARD_TRAINING_WALL_S", 86_400, least=1))
 
 # Of one caller: by address without a token, by token with one; tables and full exports count for themselves.
 REQUESTS_PER_MINUTE = {

@@ -29,6 +29,12 @@ class TaskInfo:
     least_context_length: int = 1  # by the zoo's tokenizer; a node checks with the model's own
     tolerance: float = 0.05  # two nodes' shares of the same samples agree within it: one close token in twenty
     category: str = ""  # tasks of one category stand together in a suite's table
+    lengths: tuple[int, ...] = ()  # the only context lengths that it has; empty: any from the least on
+    # "scored": part of the suite's mean. "beside": a board of its own, no part of the mean. "unranked": neither.
+    role: Literal["scored", "beside", "unranked"] = "scored"
+
+    def runs_at(self, context_length: int) -> bool:
+        return context_length in self.lengths if self.lengths else self.least_context_length <= context_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ class SuiteInfo:
     headline_metric: str
     default_samples: int
     least_context_length: int
+    trains: bool = False  # its Runs train a registered architecture from scratch; no model is loaded
 
     @property
     def label(self) -> str:
@@ -100,6 +107,10 @@ METRICS = {
         MetricInfo("cache_bytes", "Cache and state", "bytes", False),
         MetricInfo("decode_j_per_token", "Energy per output token", "J", False),
         MetricInfo("prefill_j_per_token", "Energy per prompt token", "J", False),
+        MetricInfo("train_tokens_per_s", "Training rate", "tokens/s", True),
+        MetricInfo("train_peak_memory_bytes", "Peak memory of training", "bytes", False),
+        MetricInfo("forward_tokens_per_s", "Inference rate", "tokens/s", True),
+        MetricInfo("forward_peak_memory_bytes", "Peak memory of inference", "bytes", False),
     )
 }
 
@@ -115,12 +126,21 @@ COST_METRICS = (
     "prefill_j_per_token",
 )
 COST_TASK = "generate"
+# The other axis for suites that train: of the accuracy's own task, at its own length.
+TRAINING_COSTS = ("train_tokens_per_s", "train_peak_memory_bytes", "forward_tokens_per_s")
 # A whole bundle may lack these: energy without a valid window of a counter; depths are those that the samples have.
-SOMETIMES_ABSENT = frozenset({"accuracy_by_depth", "decode_j_per_token", "prefill_j_per_token"})
+# A CPU has no counter for the memory of one pass.
+SOMETIMES_ABSENT = frozenset(
+    {
+        "accuracy_by_depth", "decode_j_per_token", "prefill_j_per_token", "forward_peak_memory_bytes",
+        "train_peak_memory_bytes",
+    }
+)  # fmt: skip
 
 ONE = ("accuracy",)
 DEPTHS = ("accuracy", "accuracy_by_depth")
 OFFICIAL = ("accuracy", "accuracy_official")
+TRAINED = ("accuracy", *TRAINING_COSTS)
 
 SUITES = {
     suite.name: suite
@@ -248,6 +268,80 @@ SUITES = {
             headline_metric="accuracy",
             default_samples=20,
             least_context_length=80,
+        ),
+        SuiteInfo(
+            name="lra",
+            version=1,
+            title="Long Range Arena",
+            kind="accuracy",
+            summary=(
+                "Six tasks of 1K to 16K tokens, each trained from scratch under one budget: compares architectures, not "
+                "checkpoints."
+            ),
+            tasks=(
+                TaskInfo("listops", "ListOps", TRAINED, 0.175, 2_000, lengths=(2_000,)),
+                TaskInfo("text", "Byte-level text", TRAINED, 0.5, 4_000, lengths=(4_000,)),
+                TaskInfo("retrieval", "Document retrieval", TRAINED, 0.5, 4_000, lengths=(4_000,)),
+                TaskInfo("image", "Pixel-sequence images", TRAINED, 0.1, 1_024, lengths=(1_024,)),
+                TaskInfo("pathfinder", "Pathfinder", TRAINED, 0.5, 1_024, lengths=(1_024,)),
+                TaskInfo("pathx", "Path-X", TRAINED, 0.5, 16_384, lengths=(16_384,)),
+                TaskInfo(
+                    "listops_short", "ListOps, 1,500 steps", TRAINED, 0.175, 2_000, lengths=(2_000,), role="beside"
+                ),
+                TaskInfo(
+                    "speed",
+                    "Speed of the text classifier",
+                    (
+                        "forward_tokens_per_s",
+                        "train_tokens_per_s",
+                        "forward_peak_memory_bytes",
+                        "train_peak_memory_bytes",
+                    ),
+                    least_context_length=1_024,
+                    lengths=(1_024, 2_048, 3_072, 4_096, 8_192, 16_384),
+                    role="beside",
+                ),
+                TaskInfo(
+                    "text_stand_in",
+                    "Generated stand-in for text",
+                    TRAINED,
+                    0.5,
+                    4_000,
+                    lengths=(4_000,),
+                    role="unranked",
+                ),
+                TaskInfo(
+                    "retrieval_stand_in",
+                    "Generated stand-in for retrieval",
+                    TRAINED,
+                    0.5,
+                    4_000,
+                    lengths=(4_000,),
+                    role="unranked",
+                ),
+                TaskInfo(
+                    "image_stand_in",
+                    "Generated stand-in for images",
+                    TRAINED,
+                    0.1,
+                    1_024,
+                    lengths=(1_024,),
+                    role="unranked",
+                ),
+                TaskInfo(
+                    "listops_smoke",
+                    "ListOps, four steps of a toy",
+                    TRAINED,
+                    0.175,
+                    2_000,
+                    lengths=(2_000,),
+                    role="unranked",
+                ),
+            ),
+            headline_metric="accuracy",
+            default_samples=3,
+            least_context_length=1_024,
+            trains=True,
         ),
         SuiteInfo(
             name="efficiency",

@@ -34,15 +34,26 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
-class ModelRef(Spec):
-    """Weights plus architecture. `hub` needs a full commit hash: a branch name is not a version."""
+def _is_empty(value: Any) -> bool:
+    return not value
 
-    source: Literal["zoo", "hub", "upload", "config"]
+
+class ModelRef(Spec):
+    """Weights plus architecture. `hub` needs a full commit hash: a branch name is not a version.
+
+    `architecture` has no weights: a registered sequence mixer, trained from scratch (lra). `configuration` is its own alone:
+    `causal`, and the mixer's options. Left out where it is empty, so that digests from before there was one stay.
+    """
+
+    source: Literal["zoo", "hub", "upload", "config", "architecture"]
     id: ModelId
     revision: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{40})?$")] = ""
+    configuration: dict[Slug, bool | int] = Field(default_factory=dict, max_length=10, exclude_if=_is_empty)
 
     @model_validator(mode="after")
-    def _hub_is_pinned(self) -> ModelRef:
+    def _fits_its_source(self) -> ModelRef:
+        if self.configuration and self.source != "architecture":
+            raise ValueError(f'Model "{self.id}" comes from {self.source}: only an architecture takes a configuration.')
         if self.source == "hub" and not self.revision:
             raise ValueError(
                 f'Model "{self.id}" comes from a hub without a revision. Give the full 40-digit commit hash, '
@@ -95,7 +106,7 @@ class RunSpec(Spec):
     suite_version: Annotated[int, Field(ge=1)]
     tasks: Annotated[tuple[Slug, ...], Field(min_length=1, max_length=100)]
     context_length: Annotated[int, Field(ge=1, le=MAX_CONTEXT_LENGTH)]  # tokens of the whole prompt
-    samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]  # per task; repeats for efficiency
+    samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)]  # per task; repeats for efficiency; trainings for lra
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     limits: Limits = Limits()
 
@@ -248,6 +259,23 @@ class Manifest(Spec):
     provenance: Provenance | None = None
 
 
+class CurvePoint(Spec):
+    """`loss`: mean over the training steps since the point before."""
+
+    step: Annotated[int, Field(ge=1)]
+    loss: float
+    validation_accuracy: Annotated[float, Field(ge=0, le=1)]
+
+
+class TrainingCurve(Spec):
+    """How one training went, and what its weights got right of the whole test split in the end."""
+
+    task: Slug
+    seed: Annotated[int, Field(ge=0)]
+    accuracy: Annotated[float, Field(ge=0, le=1)]
+    points: Annotated[tuple[CurvePoint, ...], Field(max_length=200)]
+
+
 class ResultBundle(Spec):
     schema_version: Literal[1] = SCHEMA_VERSION
     run: RunSpec
@@ -255,6 +283,8 @@ class ResultBundle(Spec):
     fence: Annotated[int, Field(ge=0)] = 0
     measurements: Annotated[tuple[Measurement, ...], Field(max_length=MAX_MEASUREMENTS)]
     samples: Annotated[tuple[SampleRecord, ...], Field(max_length=MAX_SAMPLES * 10)] = ()
+    # Of runs that train; left out where there are none, so that a bundle from before them has the same canonical JSON.
+    curves: Annotated[tuple[TrainingCurve, ...], Field(max_length=20, exclude_if=_is_empty)] = ()
     manifest: Manifest
 
 

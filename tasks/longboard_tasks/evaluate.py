@@ -89,6 +89,10 @@ def evaluate(
     clock, started_at = time.perf_counter(), datetime.now(UTC)
     suite = check_request(spec)
     report = on_progress or (lambda progress: None)
+    if suite.trains:
+        from longboard_tasks.suites.lra.runs import run
+
+        return run(spec, work_dir=work_dir, models_dir=models_dir, report=report, attempt_id=attempt_id, fence=fence)
     if system is None or system.spec != spec.system:
         report(Progress(done=0, total=_total(spec), note="loading the model"))
         system = open_system(spec.system, models_dir=models_dir)
@@ -127,7 +131,7 @@ def evaluate_many(
         check_request(spec)
     for spec in specs:
         if system is None or system.spec != spec.system:
-            system = open_system(spec.system, models_dir=models_dir)
+            system = None if find_suite(spec.suite).trains else open_system(spec.system, models_dir=models_dir)
 
         def report(progress: Progress, spec: RunSpec = spec) -> None:
             if on_progress:
@@ -154,6 +158,13 @@ def check_request(spec: RunSpec) -> SuiteInfo:
             f"context_length={spec.context_length} is too short for {suite.label}: "
             f"it needs at least {suite.least_context_length}."
         )
+    if suite.trains:
+        from longboard_tasks.suites.lra.runs import check_run
+
+        check_run(spec)
+        return suite
+    if spec.system.model.source == "architecture":
+        raise SuiteError(f"{spec.system.model.id} is an architecture without weights: it runs lra, not {suite.label}.")
     if suite.kind == "accuracy" and spec.system.model.source == "config":
         raise SuiteError(
             f"{spec.system.model.id} has random weights: it can be measured for efficiency, not for accuracy."

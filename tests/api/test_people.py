@@ -67,7 +67,7 @@ def test_submit_answers_201_with_the_runs_and_the_same_key_200_with_the_same_one
         ({"suites": ["nope"]}, 404, "not_found", "suites", "There are: babilong, efficiency, "),
         ({"context_lengths": [9_999]}, 400, "bad_request", "context_lengths", "4096 positions"),
         ({"context_lengths": [0]}, 422, "invalid", "context_lengths/0", "greater than or equal to 1"),
-        ({"context_lengths": []}, 422, "invalid", "context_lengths", "at least 1 item"),
+        ({"context_lengths": []}, 400, "bad_request", "context_lengths", "at least one context length"),
         ({"context_lengths": ["long"]}, 422, "invalid", "context_lengths/0", "valid integer"),
         ({"colour": "red"}, 422, "invalid", "colour", "not permitted"),
         ({"budget": 7}, 422, "invalid", "budget", "less than or equal to 1"),

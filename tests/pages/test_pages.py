@@ -292,7 +292,7 @@ def test_the_form_offers_lengths_pools_suites_and_each_models_limit(client, ada)
     assert page.xpath("//select[@name='model']/option[@selected]/text()") == ["Apple (apple), up to 8K"]
     lengths = page.xpath("//input[@name='context_lengths']/@value")
     assert (lengths[0], lengths[-1], len(lengths)) == ("512", "1048576", 12)
-    assert page.xpath("//input[@name='suites']/@value") == ["babilong", "kv", "niah", "recall", "efficiency"]
+    assert page.xpath("//input[@name='suites']/@value") == ["babilong", "kv", "lra", "niah", "recall", "efficiency"]
 
 
 def test_a_good_request_becomes_a_submission_and_twice_the_same_stays_one(client, ada):

@@ -90,7 +90,7 @@ def test_two_people_may_use_the_same_key(ask):
         (
             {"suites": ("niah", "nope")},
             NotFound,
-            'Suite "nope" is not known. There are: babilong, efficiency, kv, niah, recall',
+            'Suite "nope" is not known. There are: babilong, efficiency, kv, lra, niah, recall',
         ),
         ({"pools": ("moon",)}, NotFound, 'Pool "moon" is not known'),
         ({"method": "magic"}, BadRequest, 'Method "magic" is not known'),

@@ -10,9 +10,9 @@ from ninja import Query, Router
 from longboard.api.schemas import BoardOut, BoardRow, Error
 from longboard.boards.api_board import Standing, standings
 from longboard.boards.board_view import find_task, rankable_metrics
-from longboard.boards.metrics import COSTS, board_info, default_metric
+from longboard.boards.metrics import board_info, cost_task, costs_of, default_metric
 from longboard.boards.prices import PRICE_FIELDS, price_of
-from longboard.boards.sources import Key
+from longboard.boards.sources import CostPlace, key_of
 from longboard.errors import BadRequest, NotFound
 from longboard.fleet.models import Hardware
 from longboard.registry.models import Suite
@@ -33,7 +33,7 @@ def read_board(
     hardware: str,
     task: str = "",
     metric: str = "",
-    cost_metric: str = COSTS[0],
+    cost_metric: str = "",
     trust: TrustLevel = "measured",
 ) -> Any:
     """The front of one suite at one context length on one hardware: every System with both numbers, best first, 1,000 at most.
@@ -53,20 +53,22 @@ def read_board(
     metrics = rankable_metrics(chosen)
     if metric and metric not in metrics:
         raise BadRequest(f'"{chosen.name}" is not ranked by "{metric}". It has: {", ".join(metrics)}.', field="metric")
-    if cost_metric not in COSTS:
+    costs = costs_of(info)
+    if cost_metric and cost_metric not in costs:
         raise BadRequest(
-            f'Cost metric "{cost_metric}" is not known. There are: {", ".join(COSTS)}.', field="cost_metric"
+            f'Cost metric "{cost_metric}" is not known. There are: {", ".join(costs)}.', field="cost_metric"
         )
+    cost_metric = cost_metric or costs[0]
     device = Hardware.objects.filter(slug=hardware.replace("\x00", "")).first()
     if device is None:
         raise NotFound(f'Hardware "{hardware}" is not known.', field="hardware")
-    efficiency = Suite.objects.filter(kind="efficiency", is_current=True).order_by("pk").first()
+    measured = row if info.trains else Suite.objects.filter(kind="efficiency", is_current=True).order_by("pk").first()
     metric = metric or default_metric(info, chosen)
     found = standings(
-        Key(row.pk, chosen.name, metric),
+        key_of(row.pk, info, chosen.name, metric),
         cost=cost_metric,
         price=price_of(*(getattr(device, name) for name in PRICE_FIELDS)),
-        efficiency_id=efficiency.pk if efficiency else 0,
+        cost_place=CostPlace(measured.pk if measured else 0, cost_task(info, chosen.name)),
         hardware_id=device.pk,
         length=context_length,
         trust=trust,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from longboard.boards.clusters import document_of
-from longboard.boards.metrics import MEAN, MEAN_ABOVE_CHANCE, WHOLE_SUITE
+from longboard.boards.metrics import MEAN, MEAN_ABOVE_CHANCE, WHOLE_SUITE, mean_length
 from longboard.boards.models import Cell, CellScores
 from longboard.results.models import Trust
 from longboard_tasks.catalogue import SuiteInfo, TaskInfo
@@ -45,9 +45,18 @@ class Mean:
 
 
 def tasks_at(info: SuiteInfo, length: int) -> tuple[TaskInfo, ...]:
-    """The tasks that a complete set has at a context length: all that can be asked in so many tokens."""
+    """The tasks that a complete set has at a context length: all that can be asked in so many tokens.
+
+    Of a suite whose tasks have a length each the set stands at the longest, and there it has them all.
+    """
+    at = mean_length(info)
     return tuple(
-        t for t in info.tasks if t.name != WHOLE_SUITE and "accuracy" in t.metrics and t.least_context_length <= length
+        t
+        for t in info.tasks
+        if t.name != WHOLE_SUITE
+        and t.role == "scored"
+        and "accuracy" in t.metrics
+        and (length == at if at else t.least_context_length <= length)
     )
 
 
@@ -75,6 +84,20 @@ def means_of(parts: Sequence[Part], *, seed: int = 0) -> tuple[Mean, Mean]:
     for base in (np.zeros_like(chance), chance):
         value = float(_above(shares[:, None], base).mean())
         found.append(_cut(value, *np.quantile(_above(drawn, base).mean(axis=0), ends)))
+    return found[0], found[1]
+
+
+def means_of_trained(parts: Sequence[tuple[tuple[float, float, float], float]]) -> tuple[Mean, Mean]:
+    """As `means_of`, of tasks whose numbers (value, low, high), each with its chance, hold the spread over seeds already.
+
+    The tasks are independent, so the arms of their intervals add as squares.
+    """
+    numbers, chance = np.array([number for number, _ in parts]), np.array([chance for _, chance in parts])[:, None]
+    found = []
+    for base in (np.zeros_like(chance), chance):
+        value, low, high = _above(numbers, base).T
+        mean, below, above = value.mean(), np.linalg.norm(value - low), np.linalg.norm(high - value)
+        found.append(_cut(float(mean), float(mean - below / len(parts)), float(mean + above / len(parts))))
     return found[0], found[1]
 
 
@@ -123,18 +146,24 @@ def whole_suite_cells(cells: Iterable[Cell], info: SuiteInfo, *, now: datetime) 
     samples of each seed, the scores go along, task by task within a seed, so that Systems are compared sample by sample.
     """
     by_task = {cell.task: cell for cell in cells if cell.metric == "accuracy"}
-    tasks = tasks_at(info, next(iter(by_task.values())).context_length) if by_task else ()
+    length = mean_length(info) or (next(iter(by_task.values())).context_length if by_task else 0)
+    tasks = tasks_at(info, length)
     if len(tasks) < 2 or any(task.name not in by_task for task in tasks):
         return []
     own = [by_task[task.name] for task in tasks]
-    means = means_of([_part(info.name, task, cell) for task, cell in zip(tasks, own, strict=True)])
+    if info.trains:
+        means = means_of_trained(
+            [((cell.value, cell.ci_low, cell.ci_high), task.chance) for task, cell in zip(tasks, own, strict=True)]
+        )
+    else:
+        means = means_of([_part(info.name, task, cell) for task, cell in zip(tasks, own, strict=True)])
     last = max(own, key=lambda cell: (cell.updated_at, cell.pk or 0))
     made = [
         Cell(
             suite_id=last.suite_id,
             task=WHOLE_SUITE,
             metric=metric,
-            context_length=last.context_length,
+            context_length=length,
             hardware_id=last.hardware_id,
             system_id=last.system_id,
             value=mean.value,
@@ -149,7 +178,7 @@ def whole_suite_cells(cells: Iterable[Cell], info: SuiteInfo, *, now: datetime) 
         )
         for metric, mean in zip((MEAN, MEAN_ABOVE_CHANCE), means, strict=True)
     ]
-    return [(made[0], _joined(own)), (made[1], None)]
+    return [(made[0], None if info.trains else _joined(own)), (made[1], None)]
 
 
 def _part(suite: str, task: TaskInfo, cell: Cell) -> Part:

@@ -13,7 +13,7 @@ from longboard.boards.paired import rank_ranges
 from longboard.boards.prices import Price, priced
 from longboard.boards.ranking import front_of, sizes_of
 from longboard.boards.reported import source_for
-from longboard.boards.sources import Key
+from longboard.boards.sources import CostPlace, Key
 from longboard.boards.systems import SystemFacts, current_catalogue
 
 
@@ -37,7 +37,7 @@ def standings(
     *,
     cost: str,
     price: Price | None,
-    efficiency_id: int,
+    cost_place: CostPlace,
     hardware_id: int,
     length: int,
     trust: str,
@@ -49,7 +49,7 @@ def standings(
     """
     known, source = current_catalogue(), source_for(trust, None)
     rate = stored_cost(cost)
-    held = source.held(key, cost=rate, efficiency_id=efficiency_id, hardware_id=hardware_id, length=length)
+    held = source.held(key, cost=rate, cost_place=cost_place, hardware_id=hardware_id, length=length)
     trusted = known.known(held.gains.systems) & (held.gains.numbers["trust"] >= TRUSTS.index(trust))
     systems, gains = held.gains.systems[trusted], held.gains.numbers[trusted]
     costs = priced(cost, held.costs, price).at(systems)

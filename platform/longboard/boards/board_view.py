@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from longboard.boards.metrics import COSTS, METRICS, default_metric
+from longboard.boards.metrics import COSTS, METRICS, costs_of, default_metric
 from longboard.boards.systems import SIZES
 from longboard.results.models import Trust
-from longboard_tasks.catalogue import MetricInfo, SuiteInfo, TaskInfo
+from longboard_tasks.catalogue import TRAINING_COSTS, MetricInfo, SuiteInfo, TaskInfo
 
 SORTS = ("accuracy", "cost", "front")
 LENGTH_SORTS = ("area", "effective", "name")
@@ -71,7 +71,7 @@ class BoardView:
             suite=label or suite.name,
             task="" if task is suite.tasks[0] else task.name,
             metric="" if metric == usual else metric,
-            cost=choice("cost", COSTS, COSTS[0]),
+            cost=choice("cost", costs_of(suite), costs_of(suite)[0]),
             length=whole("length", 0),
             hardware=query.get("hardware", "")[:80],
             family=query.get("family", "")[:60],
@@ -152,8 +152,9 @@ def _threshold(text: str) -> tuple[str, list[str]]:
 
 
 def rankable_metrics(task: TaskInfo) -> tuple[str, ...]:
-    """Metrics of the task that give one number at one length; those split by depth belong to the heat map."""
-    return tuple(name for name in task.metrics if not name.endswith("_by_depth"))
+    """Metrics of the task that give one number at one length; those split by depth belong to the heat map, and what a training
+    costs to the other axis."""
+    return tuple(name for name in task.metrics if not name.endswith("_by_depth") and name not in TRAINING_COSTS)
 
 
 def find_task(suite: SuiteInfo, name: str) -> TaskInfo:

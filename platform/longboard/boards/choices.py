@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from longboard.boards.board_view import BoardView, rankable_metrics
-from longboard.boards.metrics import COSTS, METRICS
+from longboard.boards.metrics import METRICS, costs_of
 from longboard.boards.sources import Place
 from longboard.boards.systems import SIZES, Catalogue
 from longboard.quantities import length_label
@@ -93,7 +93,7 @@ def controls(
     return {
         "tasks": tuple(Choice(t.name, t.title, t == task) for t in info.tasks),
         "metrics": tuple(Choice(m, METRICS[m].title, m == metric.name) for m in rankable_metrics(task)),
-        "costs": tuple(Choice(m, METRICS[m].title, m == view.cost) for m in COSTS),
+        "costs": tuple(Choice(m, METRICS[m].title, m == view.cost) for m in costs_of(info)),
         "hardware": tuple(Choice(p.slug, p.title, p.hardware_id == hardware_id, p.count) for p in most.values()),
         "families": facet("family", view.family, {}),
         "methods": facet("method", view.method, known.method_titles),

@@ -14,9 +14,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from longboard.boards.metrics import WHOLE_SUITE
 from longboard.boards.models import Cell, Column, FrontEntry
 from longboard.results.models import Trust
-from longboard_tasks.catalogue import COST_METRICS, COST_TASK
+from longboard_tasks.catalogue import COST_METRICS, COST_TASK, TRAINING_COSTS
 
 NUMBER = np.dtype(
     [
@@ -127,7 +128,9 @@ def _drop_fronts(key: Key) -> None:
     """A stored front is true or not there: those with this Column on either axis go, and are due."""
     suite, task, metric, length, hardware = key
     here = FrontEntry.objects.filter(hardware=hardware, context_length=length)
-    if task == COST_TASK and metric in COST_METRICS:
+    if metric in TRAINING_COSTS:
+        here.filter(suite=suite, cost_metric=metric, task__in=(task, WHOLE_SUITE)).delete()
+    elif task == COST_TASK and metric in COST_METRICS:
         here.filter(cost_metric=metric).delete()
     else:
         here.filter(suite=suite, task=task, metric=metric).delete()

@@ -10,8 +10,9 @@ from django.db.models import OuterRef, Subquery
 from django.urls import reverse
 
 from longboard.boards.choices import Choice
-from longboard.boards.metrics import board_info
+from longboard.boards.metrics import board_info, cost_task
 from longboard.boards.models import Column
+from longboard.boards.sources import CostPlace
 from longboard.boards.systems import version_of, version_subqueries
 from longboard.fleet.models import Hardware
 from longboard.registry.models import Suite
@@ -31,6 +32,10 @@ class Found:
     suites: tuple[Choice, ...]
     systems_version: str
     version: str
+
+    def cost_place(self, task: str) -> CostPlace:
+        """Where the costs beside a task's accuracy are: suites that train have their own."""
+        return CostPlace(self.suite.pk if self.info.trains else self.efficiency_id, cost_task(self.info, task))
 
 
 def find_board(name: str) -> Found | None:

@@ -23,7 +23,7 @@ from longboard.boards.metrics import METRICS, default_metric
 from longboard.boards.reasons import Partial, Reasons, missing_html, stopped_runs
 from longboard.boards.reported import source_for
 from longboard.boards.selection import checked, facets_of, masks_of
-from longboard.boards.sources import Key, Number
+from longboard.boards.sources import Number, key_of
 from longboard.boards.systems import Catalogue, catalogue, short_names
 from longboard.quantities import Quantity, length_label, quantity
 from longboard_tasks.catalogue import MetricInfo
@@ -87,7 +87,7 @@ def length_page(found: Found, view: BoardView) -> LengthPage:
     source = source_for(view.trust, view.moment)
     task = find_task(found.info, view.task)
     metric = METRICS[view.metric or default_metric(found.info, task)]
-    key = Key(found.suite.pk, task.name, metric.name)
+    key = key_of(found.suite.pk, found.info, task.name, metric.name)
     places = source.places(key)
     view, here = choose_hardware(checked(view, known), places)
     hardware_id = here.hardware_id if here else 0
@@ -102,7 +102,9 @@ def length_page(found: Found, view: BoardView) -> LengthPage:
     reasons = Reasons(
         found.suite.pk,
         0,
-        stopped_runs(hardware_id, (found.suite.pk,), 0, np.array(page, np.int64)),
+        stopped_runs(
+            hardware_id, (found.suite.pk,), 0, np.array(page, np.int64), task=task.name if found.info.trains else ""
+        ),
         partial=source.partial(key, hardware_id=hardware_id) if key.is_whole else Partial(),
         complete={n: len(tasks_at(found.info, n)) for n in map(int, matrix.lengths)} if key.is_whole else {},
     )

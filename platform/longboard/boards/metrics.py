@@ -28,6 +28,8 @@ METRICS = {metric.name: metric for metric in _OURS} | catalogue.METRICS
 PRICED = {OUTPUT_PRICE: "tpot_ms", PROMPT_PRICE: "prefill_tokens_per_s"}
 # All that a board's other axis can be, in the order that pages offer it.
 COSTS = (*catalogue.COST_METRICS, *PRICED)
+# Tasks whose numbers are of trained models: their intervals are wider than n alone says.
+TRAINED_TASKS = frozenset(task.name for suite in catalogue.SUITES.values() if suite.trains for task in suite.tasks)
 
 
 def stored_cost(cost: str) -> str:
@@ -39,8 +41,27 @@ def board_info(info: SuiteInfo) -> SuiteInfo:
     """A suite as boards offer it: with the task that stands for all of its tasks, where there is more than one."""
     if info.kind != "accuracy" or len(info.tasks) < 2:
         return info
-    whole = TaskInfo(WHOLE_SUITE, f"All {len(info.tasks)} tasks, mean", (MEAN, MEAN_ABOVE_CHANCE))
-    return replace(info, tasks=(*info.tasks, whole))
+    shown = tuple(task for task in info.tasks if task.role != "unranked" and "accuracy" in task.metrics)
+    count = sum(task.role == "scored" for task in shown)
+    whole = TaskInfo(WHOLE_SUITE, f"All {count} tasks, mean", (MEAN, MEAN_ABOVE_CHANCE))
+    return replace(info, tasks=(*shown, whole))
+
+
+def costs_of(info: SuiteInfo) -> tuple[str, ...]:
+    """What the other axis of a suite's boards can be."""
+    return catalogue.TRAINING_COSTS if info.trains else COSTS
+
+
+def mean_length(info: SuiteInfo) -> int:
+    """Where the mean of a suite stands whose tasks have a length each: at the longest of them. 0: the mean is of one length."""
+    return max(length for task in info.tasks if task.role == "scored" for length in task.lengths) if info.trains else 0
+
+
+def cost_task(info: SuiteInfo, task: str) -> str:
+    """The task whose costs stand beside a task's accuracy: its own where it trains, beside the mean that of the longest task."""
+    if not info.trains:
+        return catalogue.COST_TASK
+    return next(t.name for t in info.tasks if mean_length(info) in t.lengths) if task == WHOLE_SUITE else task
 
 
 def default_metric(info: SuiteInfo, task: TaskInfo) -> str:

@@ -25,7 +25,7 @@ from longboard.boards.prices import Price, priced
 from longboard.boards.reasons import Partial, Reasons, StoppedRuns, stopped_runs
 from longboard.boards.reported import source_for
 from longboard.boards.selection import Selection, checked, part, select
-from longboard.boards.sources import Key
+from longboard.boards.sources import key_of
 from longboard.boards.systems import Catalogue, catalogue, short_names
 from longboard.boards.takeaway import takeaway
 from longboard.quantities import length_label
@@ -83,8 +83,10 @@ def board(found: Found, view: BoardView) -> Board:
     source = source_for(view.trust, view.moment)
     task = find_task(found.info, view.task)
     metric = METRICS[view.metric or default_metric(found.info, task)]
-    key = Key(found.suite.pk, task.name, metric.name)
-    suite_ids = (found.suite.pk, found.efficiency_id)
+    key = key_of(found.suite.pk, found.info, task.name, metric.name)
+    cost_place = found.cost_place(task.name)
+    suite_ids = (found.suite.pk, cost_place.suite_id)
+    trained = cost_place.task if found.info.trains else ""  # Runs are of one task each, and each tells of its own
 
     places = source.places(key)
     view, here = choose_hardware(view, places)
@@ -93,17 +95,17 @@ def board(found: Found, view: BoardView) -> Board:
     stopped: StoppedRuns = {}
     large = max(counts.values(), default=0) > ALL_LENGTHS_UP_TO
     if not large:  # lengths at which every Run failed are offered too
-        stopped = stopped_runs(hardware_id, suite_ids, 0, None)
+        stopped = stopped_runs(hardware_id, suite_ids, 0, None, task=trained)
         counts = {at: 0 for _, suite, at in stopped if suite == found.suite.pk} | counts
     view = checked(view, known)
     rate = stored_cost(view.cost)
     both: Mapping[int, int] = {}
     if view.length not in counts:
-        both = source.both(key, cost=rate, efficiency_id=found.efficiency_id, hardware_id=hardware_id)
+        both = source.both(key, cost=rate, cost_place=cost_place, hardware_id=hardware_id)
     view, length = choose_length(view, counts, both)
 
     price, is_money = here.price if here else None, rate != view.cost
-    held = source.held(key, cost=rate, efficiency_id=found.efficiency_id, hardware_id=hardware_id, length=length)
+    held = source.held(key, cost=rate, cost_place=cost_place, hardware_id=hardware_id, length=length)
     held = replace(held, costs=priced(view.cost, held.costs, price))
     stored = source.front(key, cost=rate, hardware_id=hardware_id, length=length) if price or not is_money else None
     partial = source.partial(key, hardware_id=hardware_id) if key.is_whole else Partial()
@@ -111,7 +113,7 @@ def board(found: Found, view: BoardView) -> Board:
     if large:
         shown = select(view, held, known, np.zeros(0, np.int64), stored)
         page = part(shown, _rows_of_page(view.page))
-        stopped = stopped_runs(hardware_id, suite_ids, length, page.systems)
+        stopped = stopped_runs(hardware_id, suite_ids, length, page.systems, task=trained)
     without = {system for system, suite, at in stopped if suite == found.suite.pk and (at == length or not large)}
     extra = np.union1d(np.array(sorted(without), np.int64), partial.systems(length if large else None))
     unseen = extra[~(np.isin(extra, held.gains.systems) | np.isin(extra, held.elsewhere))]

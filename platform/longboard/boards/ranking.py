@@ -12,11 +12,12 @@ from longboard.boards import columns
 from longboard.boards.aggregates import effective_n
 from longboard.boards.columns import Slice
 from longboard.boards.fronts import front, membership
-from longboard.boards.metrics import METRICS, WHOLE_SUITE
+from longboard.boards.metrics import METRICS, TRAINED_TASKS, WHOLE_SUITE, cost_task
 from longboard.boards.models import Cell, CellScores, Column, FrontEntry
 from longboard.boards.paired import rank_ranges
 from longboard.fleet.models import Hardware
-from longboard_tasks.catalogue import COST_METRICS, COST_TASK
+from longboard.registry.suites import suite_info
+from longboard_tasks.catalogue import COST_METRICS, TRAINING_COSTS, SuiteInfo
 
 DUE_AT_ONCE = 200  # Columns that one `refresh_due` takes
 DRAWS = 400
@@ -28,10 +29,19 @@ def refresh(*, hardware: Hardware, context_length: int, now: datetime, most: int
     Returns whether all of it is done.
     """
     place = {"hardware": hardware, "context_length": context_length}
-    here = list(Column.objects.filter(**place, suite__is_current=True).order_by("pk"))
+    here = list(Column.objects.filter(**place, suite__is_current=True).select_related("suite").order_by("pk"))
     gains = [c for c in here if METRICS[c.metric].unit == "share" and METRICS[c.metric].higher_is_better]
+    infos = {column.suite_id: suite_info(column.suite) for column in here}
+    gains = [c for c in gains if _is_ranked(c, infos[c.suite_id])]
+
+    def costs(gain: Column) -> list[Column]:
+        info = infos[gain.suite_id]
+        task = cost_task(info, gain.task)
+        if info.trains:
+            return [c for c in here if (c.suite_id, c.task) == (gain.suite_id, task) and c.metric in TRAINING_COSTS]
+        return [c for c in here if c.task == task and c.metric in COST_METRICS]
+
     small = [c for c in gains if most is None or c.size <= most]
-    costs = [c for c in here if c.task == COST_TASK and c.metric in COST_METRICS]
     for column in small:
         if column.ranked_at is None:
             _rank(column, now)
@@ -44,7 +54,7 @@ def refresh(*, hardware: Hardware, context_length: int, now: datetime, most: int
     entries = [
         entry
         for gain in small
-        for cost in costs
+        for cost in costs(gain)
         if (gain.suite_id, gain.task, gain.metric, cost.metric) not in stored
         for entry in _front_entries(gain, cost, now)
     ]
@@ -81,6 +91,10 @@ def refresh_due(*, now: datetime) -> int:
     return count
 
 
+def _is_ranked(column: Column, info: SuiteInfo) -> bool:
+    return column.task == WHOLE_SUITE or all(t.role != "unranked" for t in info.tasks if t.name == column.task)
+
+
 def _rank(column: Column, now: datetime) -> None:
     held = Slice.unpack(column.systems, column.numbers)
     numbers = held.numbers.copy()
@@ -93,7 +107,7 @@ def _rank(column: Column, now: datetime) -> None:
 
 def sizes_of(numbers: columns.Numbers, task: str) -> np.ndarray:
     """[N] the sample sizes that ranks go by."""
-    if task != WHOLE_SUITE:
+    if task != WHOLE_SUITE and task not in TRAINED_TASKS:
         return numbers["n"].astype(np.int64)
     return effective_n(numbers["value"], numbers["low"], numbers["high"], np.maximum(numbers["n"], 1)).astype(np.int64)
 

@@ -129,19 +129,21 @@ def run_url(run_id: UUID) -> str:
 
 
 def stopped_runs(
-    hardware_id: int, suite_ids: Iterable[int], length: int, systems: np.ndarray | None
+    hardware_id: int, suite_ids: Iterable[int], length: int, systems: np.ndarray | None, *, task: str = ""
 ) -> dict[tuple[int, int, int], Stopped]:
     """(System, suite, context length) -> its latest Run without a result: at every length of a small board; of a large one
-    at this length, and at every length for the Systems of the page."""
+    at this length, and at every length for the Systems of the page. `task`: only Runs of this task alone."""
     runs = Run.objects.filter(suite__in=suite_ids).exclude(state=Run.State.ACCEPTED)
     if hardware_id:
         runs = runs.filter(pool__hardware=hardware_id)
     if systems is not None:
         runs = runs.filter(Q(context_length=length) | Q(system__in=[int(pk) for pk in systems]))
     rows = runs.order_by("-queued_at", "-pk").values_list(
-        "system_id", "suite_id", "context_length", "pk", "state", "failure_class"
+        "system_id", "suite_id", "context_length", "pk", "state", "failure_class", "tasks"
     )[:RUNS]
     latest: dict[tuple[int, int, int], Stopped] = {}
-    for system, suite, at, pk, state, why in rows:
+    for system, suite, at, pk, state, why, tasks in rows:
+        if task and tasks != [task]:
+            continue
         latest.setdefault((system, suite, at), Stopped(pk, state, why))
     return latest

@@ -19,11 +19,10 @@ from longboard.boards.columns import Slice
 from longboard.boards.metrics import METRICS
 from longboard.boards.prices import PRICE_FIELDS, price_of
 from longboard.boards.reasons import Partial
-from longboard.boards.sources import Front, Held, Key, Live, Number, Past, Place, Source
+from longboard.boards.sources import CostPlace, Front, Held, Key, Live, Number, Past, Place, Source
 from longboard.fleet.models import Hardware
 from longboard.reports.queries import live_numbers, report_url
 from longboard.results.models import Trust
-from longboard_tasks.catalogue import COST_TASK
 
 
 def source_for(trust: str, moment: datetime | None) -> Source:
@@ -60,14 +59,14 @@ class WithReports:
                     found[pk, length] = Place(pk, slug, title, length, 0, price_of(*price))
         return sorted(found.values(), key=lambda place: (place.title, place.length))
 
-    def both(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int) -> dict[int, int]:
+    def both(self, key: Key, *, cost: str, cost_place: CostPlace, hardware_id: int) -> dict[int, int]:
         """Of the measured numbers alone: reports do not move what a board opens with."""
-        return self.base.both(key, cost=cost, efficiency_id=efficiency_id, hardware_id=hardware_id)
+        return self.base.both(key, cost=cost, cost_place=cost_place, hardware_id=hardware_id)
 
-    def held(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int, length: int) -> Held:
-        held = self.base.held(key, cost=cost, efficiency_id=efficiency_id, hardware_id=hardware_id, length=length)
+    def held(self, key: Key, *, cost: str, cost_place: CostPlace, hardware_id: int, length: int) -> Held:
+        held = self.base.held(key, cost=cost, cost_place=cost_place, hardware_id=hardware_id, length=length)
         gains = self._slices(key.where, hardware_id)
-        costs = self._slices({"suite": efficiency_id, "task": COST_TASK, "metric": cost}, hardware_id)
+        costs = self._slices({"suite": cost_place.suite_id, "task": cost_place.task, "metric": cost}, hardware_id)
         here = _joined(held.gains, gains.pop(length, Slice.empty()))
         others = [reported.systems for reported in gains.values()]
         elsewhere = np.setdiff1d(np.unique(np.concatenate([held.elsewhere, *others])), here.systems)

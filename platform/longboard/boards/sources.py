@@ -14,13 +14,13 @@ from django.db.models import Case, Q, Value, When
 from django.db.models.fields import BinaryField
 
 from longboard.boards.columns import CELL_FIELDS, Slice, unpack_systems
-from longboard.boards.metrics import WHOLE_SUITE
+from longboard.boards.metrics import WHOLE_SUITE, mean_length
 from longboard.boards.models import Cell, Column, FrontEntry, PastCell
 from longboard.boards.prices import PRICE_FIELDS, Price, price_of
 from longboard.boards.reasons import Partial, run_url
 from longboard.fleet.models import Hardware
 from longboard.quantities import Quantity, quantity
-from longboard_tasks.catalogue import COST_TASK
+from longboard_tasks.catalogue import SuiteInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,9 @@ class Key:
     suite_id: int
     task: str
     metric: str
+    # Of a whole suite's mean: the tasks that it is made of, and where it stands when they have a length each (0: they share one).
+    tasks: tuple[str, ...] = ()
+    mean_length: int = 0
 
     @property
     def where(self) -> dict[str, Any]:
@@ -43,7 +46,20 @@ class Key:
     @property
     def parts(self) -> dict[str, Any]:
         """The numbers that a whole suite's mean is made of."""
-        return {"suite": self.suite_id, "metric": "accuracy"}
+        return {"suite": self.suite_id, "metric": "accuracy", "task__in": self.tasks}
+
+
+def key_of(suite_id: int, info: SuiteInfo, task: str, metric: str) -> Key:
+    """`info` as boards offer the suite (`board_info`)."""
+    return Key(suite_id, task, metric, tuple(t.name for t in info.tasks if t.role == "scored"), mean_length(info))
+
+
+@dataclass(frozen=True, slots=True)
+class CostPlace:
+    """Where the numbers of a board's other axis are."""
+
+    suite_id: int
+    task: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +112,8 @@ Front: TypeAlias = dict[int, tuple[bool, float]]  # System -> (on the front, its
 
 class Source(Protocol):
     def places(self, key: Key) -> list[Place]: ...
-    def both(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int) -> dict[int, int]: ...
-    def held(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int, length: int) -> Held: ...
+    def both(self, key: Key, *, cost: str, cost_place: CostPlace, hardware_id: int) -> dict[int, int]: ...
+    def held(self, key: Key, *, cost: str, cost_place: CostPlace, hardware_id: int, length: int) -> Held: ...
     def front(self, key: Key, *, cost: str, hardware_id: int, length: int) -> Front | None: ...
     def numbers(self, key: Key, *, hardware_id: int, systems: Sequence[int]) -> dict[tuple[int, int], Number]: ...
     def matrix(self, key: Key, *, hardware_id: int) -> dict[int, Slice]: ...
@@ -117,14 +133,15 @@ class Live:
             *PLACE_FIELDS, "task", "size", *_PRICES
         ):
             own = size if task == key.task else 0
+            length = key.mean_length if key.is_whole and key.mean_length else length
             known = found.get((hardware, length))
             if known is None or own > known.count:
                 found[hardware, length] = Place(hardware, slug, title, length, own, price_of(*price))
         return list(found.values())
 
-    def both(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int) -> dict[int, int]:
+    def both(self, key: Key, *, cost: str, cost_place: CostPlace, hardware_id: int) -> dict[int, int]:
         """How many Systems have numbers on both axes, by length."""
-        there = Q(suite=efficiency_id, task=COST_TASK, metric=cost)
+        there = Q(suite=cost_place.suite_id, task=cost_place.task, metric=cost)
         rows = Column.objects.filter(Q(**key.where) | there, hardware=hardware_id).order_by()
         gains: dict[int, np.ndarray] = {}
         costs: dict[int, np.ndarray] = {}
@@ -133,8 +150,8 @@ class Live:
             axis[length] = unpack_systems(systems)
         return shared(gains, costs)
 
-    def held(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int, length: int) -> Held:
-        here = {"suite": efficiency_id, "task": COST_TASK, "metric": cost, "context_length": length}
+    def held(self, key: Key, *, cost: str, cost_place: CostPlace, hardware_id: int, length: int) -> Held:
+        here = {"suite": cost_place.suite_id, "task": cost_place.task, "metric": cost, "context_length": length}
         wanted = Case(When(context_length=length, then="numbers"), default=Value(b""), output_field=BinaryField())
         rows = (
             Column.objects.filter(Q(**key.where) | Q(**here), hardware=hardware_id)
@@ -176,7 +193,8 @@ class Live:
         """How many tasks of the suite each System has a number of."""
         rows = Column.objects.filter(**key.parts, hardware=hardware_id).order_by()
         columns = rows.values_list("context_length", "systems")
-        return Partial.count((length, unpack_systems(systems)) for length, systems in columns)
+        at = key.mean_length
+        return Partial.count((at or length, unpack_systems(systems)) for length, systems in columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +209,8 @@ class Past:
             counts.update(rows.values_list("hardware_id", "context_length"))
         if key.is_whole:
             for rows in self._rows(key.parts):
-                counts.update(dict.fromkeys(rows.values_list("hardware_id", "context_length"), 0))
+                places = rows.values_list("hardware_id", "context_length")
+                counts.update(dict.fromkeys(((hardware, key.mean_length or at) for hardware, at in places), 0))
         sheets = {pk: rest for pk, *rest in Hardware.objects.values_list("pk", "slug", "title", *PRICE_FIELDS)}
         found = [
             Place(hardware, sheets[hardware][0], sheets[hardware][1], length, n, price_of(*sheets[hardware][2:]))
@@ -199,16 +218,16 @@ class Past:
         ]
         return sorted(found, key=lambda place: (place.title, place.length))
 
-    def both(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int) -> dict[int, int]:
+    def both(self, key: Key, *, cost: str, cost_place: CostPlace, hardware_id: int) -> dict[int, int]:
         gains = self.matrix(key, hardware_id=hardware_id)
-        costs = self.matrix(Key(efficiency_id, COST_TASK, cost), hardware_id=hardware_id)
+        costs = self.matrix(Key(cost_place.suite_id, cost_place.task, cost), hardware_id=hardware_id)
         return shared({n: s.systems for n, s in gains.items()}, {n: s.systems for n, s in costs.items()})
 
-    def held(self, key: Key, *, cost: str, efficiency_id: int, hardware_id: int, length: int) -> Held:
+    def held(self, key: Key, *, cost: str, cost_place: CostPlace, hardware_id: int, length: int) -> Held:
         gains = self.matrix(key, hardware_id=hardware_id)
         here = {
-            "suite": efficiency_id,
-            "task": COST_TASK,
+            "suite": cost_place.suite_id,
+            "task": cost_place.task,
             "metric": cost,
             "hardware": hardware_id,
             "context_length": length,
@@ -236,7 +255,7 @@ class Past:
         by_length: dict[int, list[int]] = defaultdict(list)
         for rows in self._rows({**key.parts, "hardware": hardware_id}):
             for system, length in rows.values_list("system_id", "context_length"):
-                by_length[length].append(system)
+                by_length[key.mean_length or length].append(system)
         return Partial.count((length, np.array(systems, np.int64)) for length, systems in by_length.items())
 
     def _rows(self, where: dict[str, Any]) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from statistics import fmean
 
 import numpy as np
 from django.db import transaction
@@ -17,6 +18,7 @@ from django.db.models import Count
 from longboard.boards import columns
 from longboard.boards.aggregates import whole_suite_cells
 from longboard.boards.clusters import PER_DOCUMENT, clustered_wilson, document_of
+from longboard.boards.metrics import mean_length
 from longboard.boards.models import Cell, CellScores, PastCell
 from longboard.boards.ranking import refresh
 from longboard.fleet.models import Hardware
@@ -25,6 +27,7 @@ from longboard.registry.suites import suite_info
 from longboard.results.models import Measurement, Sample
 from longboard.submissions.models import Run
 from longboard_tasks.intervals import wilson
+from longboard_tasks.suites.lra.summary import MOST_SEEDS, seeds_interval
 
 INLINE = 400  # Systems of a board: up to here the accepting transaction does all of it, about 10 ms a front
 HISTORY = ("system_id", "hardware_id", "suite_id", "task", "metric", "context_length", "value", "ci_low", "ci_high", "n",
@@ -51,10 +54,12 @@ def update_summaries(*, run: Run, now: datetime) -> None:
     groups: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
     for row in rows:
         groups[row.task, row.metric].append(row)
-    scores = _scores_by_task(rows)
+    trains = suite_info(run.suite).trains
+    # Trainings from other seeds are other models: sample by sample they say nothing about another System's.
+    scores = {} if trains else _scores_by_task(rows)
     cells = []
     for (task, metric), measurements in groups.items():
-        value, ci_low, ci_high, n = pool_measurements(measurements)
+        value, ci_low, ci_high, n = (pool_trainings if trains else pool_measurements)(measurements)
         if metric == "accuracy" and (run.suite.name, task) in PER_DOCUMENT and scores.get(task):
             ci_low, ci_high = _clustered(run.suite.name, task, scores[task])
             ci_low, ci_high = min(value, ci_low), max(value, ci_high)
@@ -81,15 +86,21 @@ def update_summaries(*, run: Run, now: datetime) -> None:
         if cell.metric == "accuracy" and (by_seed := scores.get(cell.task)):
             _store_scores(cell, by_seed)
     write_means(run.suite, run.system_id, run.pool.hardware_id, run.context_length, now=now)
-    if not refresh(hardware=run.pool.hardware, context_length=run.context_length, now=now, most=INLINE):
+    # A mean over tasks with a length each may stand at another length than this Run's.
+    lengths = {run.context_length, mean_length(suite_info(run.suite)) or run.context_length}
+    done = [refresh(hardware=run.pool.hardware, context_length=n, now=now, most=INLINE) for n in sorted(lengths)]
+    if not all(done):
         transaction.on_commit(_ask_for_the_rest, robust=True)
 
 
 def write_means(suite: Suite, system_id: int, hardware_id: int, context_length: int, *, now: datetime) -> int:
     """The means over the whole suite at one place, if every task has its number there. Returns how many Cells were written."""
-    where = {"suite": suite, "system": system_id, "hardware": hardware_id, "context_length": context_length}
+    info = suite_info(suite)
+    where = {"suite": suite, "system": system_id, "hardware": hardware_id}
+    if not mean_length(info):
+        where["context_length"] = context_length
     cells = list(Cell.objects.filter(**where, metric="accuracy").select_related("scores").order_by("task"))
-    made = whole_suite_cells(cells, suite_info(suite), now=now)
+    made = whole_suite_cells(cells, info, now=now)
     for (_, scores), cell in zip(made, write_cells([cell for cell, _ in made], now=now), strict=True):
         if scores is not None:
             CellScores.objects.update_or_create(cell=cell, defaults={"seeds": scores.seeds, "scores": scores.scores})
@@ -103,8 +114,10 @@ def rebuild_means(*, now: datetime) -> int:
     fields = ("suite_id", "system_id", "hardware_id", "context_length")
     places = Cell.objects.filter(suite__in=suites, metric="accuracy").order_by(*fields).values_list(*fields)
     written = 0
-    for suite_id, *place in places.annotate(tasks=Count("pk")).filter(tasks__gt=1).values_list(*fields):
-        written += write_means(suites[suite_id], *place, now=now)
+    lengths = {pk: mean_length(suite_info(suite)) for pk, suite in suites.items()}
+    for suite_id, system, hardware, length, tasks in places.annotate(tasks=Count("pk")).values_list(*fields, "tasks"):
+        if length == lengths[suite_id] or (tasks > 1 and not lengths[suite_id]):
+            written += write_means(suites[suite_id], system, hardware, length, now=now)
     return written
 
 
@@ -157,6 +170,22 @@ def pool_measurements(measurements: Sequence[Measurement]) -> tuple[float, float
     share = min(1.0, max(0.0, sum(mean * size for mean, size in means) / n))
     low, high = wilson(share, n)
     return share, low, high, n
+
+
+def pool_trainings(measurements: Sequence[Measurement]) -> tuple[float, float, float, int]:
+    """One number of all accepted Runs of a key that trained: of Runs with one first seed the latest, of the others their mean.
+
+    Every Run asks the same test split, so n does not add up. The interval of one Run is its own; of several, the wider of
+    Student's over their means and the mean of their own, so that few Runs that agree by chance make nothing look sure.
+    """
+    latest = measurements[-1]
+    runs = list({measurement.run.seed: measurement for measurement in measurements}.values())
+    if latest.unit != "share" or len(runs) == 1 or len(runs) > MOST_SEEDS:
+        return latest.value, latest.ci_low, latest.ci_high, latest.n
+    value, low, high = seeds_interval([run.value for run in runs], latest.n)
+    below = value - fmean(run.value - run.ci_low for run in runs)
+    above = value + fmean(run.ci_high - run.value for run in runs)
+    return value, max(0.0, min(low, below)), min(1.0, max(high, above)), latest.n
 
 
 def _scores_by_task(rows: Iterable[Measurement]) -> dict[str, dict[int, np.ndarray]]:

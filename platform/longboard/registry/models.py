@@ -18,12 +18,16 @@ class Model(models.Model):
         HUB = "hub", "model hub, pinned revision"
         UPLOAD = "upload", "uploaded safetensors"
         CONFIG = "config", "configuration with random weights"
+        ARCHITECTURE = "architecture", "architecture, trained from scratch"
 
     slug = models.SlugField(max_length=120, unique=True)
     title = models.CharField(max_length=160)
-    source = models.CharField(max_length=10, choices=Source)
+    source = models.CharField(max_length=12, choices=Source)
     ref = models.CharField(max_length=200)
     revision = models.CharField(max_length=40, blank=True)
+    configuration: models.JSONField[Any, Any] = models.JSONField(
+        default=dict, blank=True, help_text="of an architecture, in its canonical form; of others empty"
+    )
     family = models.CharField(max_length=60, blank=True, db_index=True)
     architecture = models.CharField(max_length=80, blank=True)
     parameters = models.BigIntegerField(null=True)
@@ -38,14 +42,18 @@ class Model(models.Model):
     class Meta:
         ordering = ["slug"]
         constraints = [
-            models.UniqueConstraint(fields=["source", "ref", "revision"], name="one_model_per_source_and_revision")
+            models.UniqueConstraint(
+                fields=["source", "ref", "revision", "configuration"], name="one_model_per_source_and_revision"
+            )
         ]
 
     def __str__(self) -> str:
         return self.title
 
     def as_ref(self) -> ModelRef:
-        return ModelRef.model_validate({"source": self.source, "id": self.ref, "revision": self.revision})
+        return ModelRef.model_validate(
+            {"source": self.source, "id": self.ref, "revision": self.revision, "configuration": self.configuration}
+        )
 
 
 class Method(models.Model):

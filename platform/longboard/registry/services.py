@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 from django.db import transaction
 from django.utils.text import slugify
@@ -14,6 +15,7 @@ from longboard_tasks import catalogue
 from longboard_tasks.architectures import architecture_of
 from longboard_tasks.contract import MethodRef, ModelRef, Runtime, SystemSpec
 from longboard_tasks.shapes import load_shapes
+from longboard_tasks.suites.lra.architectures import ArchitectureError, Variant, check_architecture, known
 from longboard_tasks.zoo.registry import ZOO
 
 
@@ -78,6 +80,39 @@ def sync_catalogue() -> None:
                 "summary": f"The sizes of {shape.like}, weights drawn at random: for speed and memory. {shape.note}".strip(),
             },
         )
+    for name in known():
+        _architecture_row(check_architecture(name, {}))
+
+
+def architecture_model(name: str, configuration: Mapping[str, bool | int]) -> Model:
+    """The Model of an architecture with a configuration, made when nobody has asked for it before.
+
+    Raises BadRequest for a name, a direction, an option or a value that does not exist.
+    """
+    try:
+        return _architecture_row(check_architecture(name, configuration))
+    except ArchitectureError as error:
+        raise BadRequest(str(error), field=error.field) from error
+
+
+def _architecture_row(variant: Variant) -> Model:
+    words = [
+        str(word) for option, value in variant.configuration.items() for word in (option, value) if word is not True
+    ]
+    model, _ = Model.objects.update_or_create(
+        source=Model.Source.ARCHITECTURE,
+        ref=variant.name,
+        revision="",
+        configuration=variant.configuration,
+        defaults={
+            "slug": slugify("-".join(["lra", variant.name, *words]).replace("_", "-")),
+            "title": variant.label,
+            "family": variant.family,
+            "architecture": variant.title,
+            "summary": f"Trained from scratch, task by task, under one budget. {variant.source}.",
+        },
+    )
+    return model
 
 
 def register_hub_model(*, owner: User, repository: str, revision: str, title: str = "") -> Model:

@@ -19,7 +19,7 @@ from longboard.accounts.models import User
 from longboard.fleet.models import Hardware, Node, Pool
 from longboard.fleet.services import enrol, make_enrolment_code, set_node_state
 from longboard.registry.models import Model, Suite
-from longboard.registry.services import system_for
+from longboard.registry.services import architecture_model, system_for
 from longboard.results.models import Bundle
 from longboard.results.services import receive_bundle
 from longboard.submissions.models import Attempt, Run, Submission
@@ -110,7 +110,11 @@ def _load(baseline: Baseline, *, node: Node, now: datetime) -> None:
     owner = User.objects.get(username=USER)
     bundle, spec = baseline.bundle, baseline.bundle.run
     started_at = bundle.manifest.started_at
-    model = Model.objects.get(source=spec.system.model.source, ref=spec.system.model.id)
+    wanted = spec.system.model
+    if wanted.source == Model.Source.ARCHITECTURE:
+        model = architecture_model(wanted.id, wanted.configuration)
+    else:
+        model = Model.objects.get(source=wanted.source, ref=wanted.id)
     system = system_for(model=model, method=spec.system.method, runtime=spec.system.runtime)
     if system.as_spec() != spec.system:
         raise BaselineRefused(f"{baseline.machine}: {spec.run_id} is about another {model.slug} than this site's.")

@@ -6,6 +6,7 @@ and each accuracy is worked out again here from the uploaded answers.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from longboard_tasks.suites.babilong import plan as babilong_plan
 from longboard_tasks.suites.babilong import scoring as babilong_scoring
 from longboard_tasks.suites.kv import plan as kv_plan
 from longboard_tasks.suites.kv import scoring as kv_scoring
+from longboard_tasks.suites.lra import plan as lra_plan
+from longboard_tasks.suites.lra.summary import accuracy_interval
+from longboard_tasks.suites.lra.tasks import SPEED
 from longboard_tasks.suites.niah import plan as niah_plan
 from longboard_tasks.suites.niah import scoring as niah_scoring
 from longboard_tasks.suites.recall import plan as recall_plan
@@ -107,7 +111,10 @@ def check_bundle(
     missing = wanted - {(task, metric) for task, metric, _ in seen}
     if missing:
         raise BundleRefused(f"measurements: {', '.join(sorted(f'{t}/{m}' for t, m in missing))} missing.")
-    if definition["kind"] == "accuracy":
+    if definition.get("trains"):
+        _check_training(bundle, run)
+        _check_physics(bundle, hardware)
+    elif definition["kind"] == "accuracy":
         _check_scores(bundle, run)
     else:
         _check_physics(bundle, hardware)
@@ -155,6 +162,51 @@ def _check_scores(bundle: ResultBundle, run: RunSpec) -> None:
             _check_share(stated[key], scores)
 
 
+def _check_training(bundle: ResultBundle, run: RunSpec) -> None:
+    """Of suites that train: the samples of each training, and that the accuracies fit them and each other.
+
+    A bundle carries the first KEPT test examples of each training. Where that is all of them the accuracy follows; else it has to
+    be one that such a part could be drawn from. Labels that take files or hours to know are not known here.
+    """
+    (task,) = run.tasks
+    if task == SPEED:
+        if bundle.samples or bundle.curves:
+            raise BundleRefused("samples: the clock asks nothing and trains nothing.")
+        return
+    stated = next(m for m in bundle.measurements if m.metric == "accuracy")
+    size = lra_plan.size_of_test(task)
+    if size is not None and stated.n != size:
+        raise BundleRefused(f"measurements: {task}/accuracy is of n={stated.n}; the test split has {size}.")
+    each = min(lra_plan.KEPT, stated.n)
+    samples = sorted(bundle.samples, key=lambda sample: sample.index)
+    if [(s.task, s.index) for s in samples] != [(task, index) for index in range(each * run.samples)]:
+        raise BundleRefused(
+            f"samples: {run.samples} trainings need {each} each, numbered on; there are {len(samples)}."
+        )
+    seeds = [(curve.task, curve.seed) for curve in bundle.curves]
+    if seeds != [(task, run.seed + at) for at in range(run.samples)]:
+        raise BundleRefused(f"curves: there has to be one for each of the {run.samples} trainings, by seed.")
+    answers = lra_plan.classes(task)
+    for sample in samples:
+        known = lra_plan.target(task, sample.index % each)
+        if sample.target not in answers or known not in (None, sample.target):
+            raise BundleRefused(f"samples/{task}/{sample.index}: the target is not that of this suite version.")
+        if sample.score != float(sample.answer == sample.target):
+            raise BundleRefused(f"samples/{task}/{sample.index}: score {sample.score} does not follow from the answer.")
+        if sample.prompt_tokens > run.context_length:
+            raise BundleRefused(f"samples/{task}/{sample.index}: {sample.prompt_tokens} tokens are too many.")
+    for at, curve in enumerate(bundle.curves):
+        seen = fmean(sample.score for sample in samples[at * each : (at + 1) * each])
+        # Five standard errors of a part of a finite whole; none where the part is the whole.
+        spread = 5 * math.sqrt(0.25 / each * (1 - each / stated.n))
+        if abs(seen - curve.accuracy) > spread + TOLERANCE:
+            raise BundleRefused(f"curves/{at}: accuracy {curve.accuracy} does not fit its samples, which give {seen}.")
+    wanted = accuracy_interval([curve.accuracy for curve in bundle.curves], stated.n)
+    told = (stated.value, stated.ci_low, stated.ci_high)
+    if any(abs(a - b) > TOLERANCE for a, b in zip(told, wanted, strict=True)):
+        raise BundleRefused(f"measurements: {task}/accuracy says {told}; its trainings give {wanted}.")
+
+
 def _check_share(stated: Measurement, scores: list[float]) -> None:
     share = fmean(scores)
     low, high = wilson(share, len(scores))
@@ -169,9 +221,9 @@ def _check_share(stated: Measurement, scores: list[float]) -> None:
 def _check_physics(bundle: ResultBundle, hardware: HardwareReport) -> None:
     """Numbers that no machine can have: not positive, or more memory than there is."""
     for measurement in bundle.measurements:
-        if measurement.metric != "cache_bytes" and measurement.value <= 0:
+        if measurement.unit != "share" and measurement.metric != "cache_bytes" and measurement.value <= 0:
             raise BundleRefused(f"measurements: {measurement.metric} of {measurement.value} cannot be.")
-        if measurement.metric == "peak_memory_bytes" and measurement.value > hardware.memory_bytes > 0:
+        if measurement.metric.endswith("peak_memory_bytes") and measurement.value > hardware.memory_bytes > 0:
             raise BundleRefused(
                 f"measurements: peak memory {measurement.value:.0f} B exceeds the machine's {hardware.memory_bytes} B."
             )

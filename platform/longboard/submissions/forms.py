@@ -11,6 +11,7 @@ from longboard.fleet.models import Pool
 from longboard.quantities import length_label
 from longboard.registry.models import Method, Model, Suite
 from longboard.registry.queries import position_text
+from longboard.registry.suites import suite_info
 from longboard.submissions.requests import SubmissionRequest
 from longboard_tasks.contract import MAX_SAMPLES
 
@@ -48,10 +49,22 @@ class SubmissionForm(forms.Form):
     context_lengths = forms.TypedMultipleChoiceField(
         label="Context lengths",
         coerce=int,
+        required=False,
         choices=[(n, length_label(n)) for n in LENGTHS],
         widget=forms.CheckboxSelectMultiple,
-        error_messages={"required": "Choose at least one context length."},
-        help_text="Tokens of the whole prompt. Each length is a run of its own.",
+        help_text="Tokens of the whole prompt. Each length is a run of its own. Tasks of the Long Range Arena have theirs: "
+        "choose none.",
+    )
+    configuration = forms.CharField(
+        required=False,
+        max_length=200,
+        help_text="Of an architecture (lra): causal, and options of its mixer, as in: causal, states=32.",
+    )
+    training_tasks = forms.MultipleChoiceField(
+        label="Tasks of the Long Range Arena",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="What an architecture is trained on. None chosen: the six tasks that make the mean.",
     )
     pools = forms.MultipleChoiceField(
         widget=forms.CheckboxSelectMultiple,
@@ -62,7 +75,8 @@ class SubmissionForm(forms.Form):
         required=False,
         min_value=1,
         max_value=MAX_SAMPLES,
-        help_text="Prompts for each task and length. Left out: the suite's own number. 100 give about ± 0.08.",
+        help_text="Prompts for each task and length; of lra, trainings from different seeds. Left out: the suite's own number. "
+        "100 prompts give about ± 0.08.",
     )
     seed = forms.IntegerField(initial=0, min_value=0, max_value=2**63 - 1, required=False)
     note = forms.CharField(max_length=300, required=False, help_text="Shown on the submission's page.")
@@ -82,6 +96,15 @@ class SubmissionForm(forms.Form):
                 for s in Suite.objects.filter(is_current=True).order_by("kind", "name")
             ],
         )
+        self._choices(
+            "training_tasks",
+            [
+                (f"{suite.name}/{task.name}", task.title)
+                for suite in map(suite_info, Suite.objects.filter(is_current=True).order_by("name"))
+                if suite.trains
+                for task in suite.tasks
+            ],
+        )
         pools = usable_pools(user)
         self._choices("pools", [(p.slug, f"{p.title} ({p.slug}), {p.hardware.title}") for p in pools])
         # What most people want: a point on the front, from the only pool there is.
@@ -91,17 +114,32 @@ class SubmissionForm(forms.Form):
     def _choices(self, name: str, choices: list[tuple[str, str]]) -> None:
         self.fields[name].choices = choices  # type: ignore[attr-defined]  # stubs: any field
 
+    def clean_configuration(self) -> dict[str, bool | int]:
+        """ "causal, states=32" as the request has it."""
+        found: dict[str, bool | int] = {}
+        for part in filter(None, (part.strip() for part in self.cleaned_data["configuration"].split(","))):
+            name, _, value = (word.strip() for word in part.partition("="))
+            if name == "causal" and not value:
+                found[name] = True
+            elif value.isascii() and value.isdecimal() and len(value) <= 9:
+                found[name] = int(value)
+            else:
+                raise forms.ValidationError(f'"{part[:40]}" is neither "causal" nor an option with a whole number.')
+        return found
+
     def as_request(self) -> SubmissionRequest:
         """Raises pydantic's ValidationError for what the contract refuses."""
         given = self.cleaned_data
         return SubmissionRequest(
             model=given["model"],
+            configuration=given["configuration"],
             method=given["method"] or "none",
             budget=1.0 if given["budget"] is None else given["budget"],
             settings={"question_aware": True} if given["question_aware"] else {},
             dtype=given["dtype"] or "float32",
             kernels=given["kernels"] or "stock",
             suites=tuple(given["suites"]),
+            tasks=tuple(given["training_tasks"]),
             context_lengths=tuple(given["context_lengths"]),
             pools=tuple(given["pools"]),
             samples=given["samples"],

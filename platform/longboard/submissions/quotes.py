@@ -11,6 +11,7 @@ from longboard.submissions.pricing import architecture_for, sheet_of
 from longboard.submissions.requests import SubmissionRequest
 from longboard.submissions.services import check_request
 from longboard_tasks.costmodel import guess_architecture, price
+from longboard_tasks.suites.lra.cost import price_training
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,36 +37,41 @@ def quote(*, author: User, request: SubmissionRequest) -> Quote:
     """Raises what `submit` would raise for the same request, except for the quota."""
     checked = check_request(author, request)
     model = checked.model
+    variant = checked.variant
     layout = architecture_for(model) or (guess_architecture(model.parameters) if model.parameters else None)
     lines, low, high = [], 0.0, 0.0
-    for length in checked.lengths:
-        for suite in checked.suites:
-            for pool in checked.pools:
-                tasks = sum(least <= length for least in checked.tasks[suite.name].values())
-                samples = request.samples or suite.definition["default_samples"]
-                line = partial(
-                    QuoteLine,
-                    suite=suite.label,
-                    length=length_label(length),
-                    pool=pool.title,
-                    prompts=samples * tasks,
+    for unit in checked.units:
+        for pool in checked.pools:
+            suite, length, sheet = unit.suite, unit.length, sheet_of(pool.hardware)
+            samples = request.samples or suite.definition["default_samples"]
+            line = partial(
+                QuoteLine,
+                suite=suite.label if variant is None else f"{suite.label}/{unit.tasks[0]}",
+                length=length_label(length),
+                pool=pool.title,
+                prompts=samples * len(unit.tasks),
+            )
+            if variant is not None:
+                asked = price_training(
+                    variant, unit.tasks[0], sheet, context_length=length, trainings=samples, dtype=request.dtype
                 )
-                if layout is None:
-                    says = "Nothing is known of this model's size before a node has loaded it."
-                    lines.append(line(time="", memory="", verdict="not known", says=says))
-                    continue
+            elif layout is not None:
                 asked = price(
-                    layout, sheet_of(pool.hardware), context_length=length, samples=samples * tasks, kind=suite.kind,
+                    layout, sheet, context_length=length, samples=samples * len(unit.tasks), kind=suite.kind,
                     dtype=request.dtype,
                 )  # fmt: skip
-                low, high = low + asked.seconds_low, high + asked.seconds_high
-                lines.append(
-                    line(
-                        time=f"{duration_text(asked.seconds_low)} to {duration_text(asked.seconds_high)}",
-                        memory=bytes_text(asked.memory_bytes),
-                        verdict="fits" if asked.fits else "may not fit",
-                        says=asked.says,
-                    )
+            else:
+                says = "Nothing is known of this model's size before a node has loaded it."
+                lines.append(line(time="", memory="", verdict="not known", says=says))
+                continue
+            low, high = low + asked.seconds_low, high + asked.seconds_high
+            lines.append(
+                line(
+                    time=f"{duration_text(asked.seconds_low)} to {duration_text(asked.seconds_high)}",
+                    memory=bytes_text(asked.memory_bytes),
+                    verdict="fits" if asked.fits else "may not fit",
+                    says=asked.says,
                 )
+            )
     total = f"{duration_text(low)} to {duration_text(high)}" if high else ""
     return Quote(tuple(lines), total, sum(line.verdict == "may not fit" for line in lines))

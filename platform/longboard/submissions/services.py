@@ -14,15 +14,19 @@ from longboard.accounts.models import User
 from longboard.errors import BadRequest, Conflict, IllegalTransition, NotAllowed, NotFound
 from longboard.fleet.models import Pool
 from longboard.registry.models import Model, Suite, System
-from longboard.registry.services import find_model, system_for
-from longboard.submissions import lease
+from longboard.registry.services import architecture_model, find_model, system_for
+from longboard.registry.suites import suite_info
+from longboard.submissions import lease, training
 from longboard.submissions.dispatch import hint_after_commit
 from longboard.submissions.models import Attempt, Run, Submission
 from longboard.submissions.pricing import price_run
 from longboard.submissions.quota import LEAST_HOLD_S, check_quota
 from longboard.submissions.requests import MAX_RUNS, SubmissionRequest
+from longboard.submissions.training import Unit
 from longboard.submissions.transitions import move
+from longboard_tasks.catalogue import TaskInfo
 from longboard_tasks.contract import MethodRef, Runtime, canonical_json, sha256
+from longboard_tasks.suites.lra.architectures import Variant
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +70,9 @@ class Checked:
     """What a request asks for, found and held against every rule."""
 
     model: Model
-    suites: list[Suite]
+    variant: Variant | None  # of an architecture, with the request's configuration
     pools: list[Pool]
-    lengths: list[int]
-    tasks: dict[str, dict[str, int]]  # by suite: least context length of each task
+    units: list[Unit]  # short contexts first: the first numbers show soon
 
 
 def check_request(author: User, request: SubmissionRequest) -> Checked:
@@ -79,30 +82,35 @@ def check_request(author: User, request: SubmissionRequest) -> Checked:
     pools = [_find_pool(slug, author) for slug in dict.fromkeys(request.pools)]
     lengths = sorted(set(request.context_lengths))
     tasks = _choose_tasks(suites, request.tasks)
-    _check_lengths(model, suites, tasks, lengths)
-    if len(suites) * len(pools) * len(lengths) > MAX_RUNS:
+    variant = None
+    if model.source == Model.Source.ARCHITECTURE or any(suite_info(suite).trains for suite in suites):
+        variant, units = training.check(request, model=model, suites=suites, tasks=tasks, lengths=lengths)
+    else:
+        _check_lengths(model, suites, tasks, lengths)
+        units = [
+            Unit(suite, tuple(t.name for t in tasks[suite.name] if t.runs_at(length)), length)
+            for length in lengths
+            for suite in suites
+        ]
+    if len(units) * len(pools) > MAX_RUNS:
         raise BadRequest(
             f"{len(suites)} suites x {len(pools)} pools x {len(lengths)} lengths exceed {MAX_RUNS} runs. Split it.",
             field="context_lengths",
         )
-    return Checked(model, suites, pools, lengths, tasks)
+    return Checked(model, variant, pools, units)
 
 
 def _create(author: User, request: SubmissionRequest, digest: str, now: datetime) -> Submission:
     checked = check_request(author, request)
     model = checked.model
+    if checked.variant is not None:
+        model = architecture_model(checked.variant.name, checked.variant.configuration)
     system = system_for(
         model=model,
         method=MethodRef(name=request.method, budget=request.budget, settings=request.settings),
         runtime=Runtime(dtype=request.dtype, kernels=request.kernels),
     )
-    runs = [
-        _draft(request, model, system, suite, checked.tasks[suite.name], pool, length, now)
-        # Short contexts first: the first numbers show soon.
-        for length in checked.lengths
-        for suite in checked.suites
-        for pool in checked.pools
-    ]
+    runs = [_draft(request, model, system, unit, pool, now) for unit in checked.units for pool in checked.pools]
     # Whoever runs on a pool of their own uses nobody else's time.
     for run in runs:
         run.owner = author
@@ -123,17 +131,14 @@ def _create(author: User, request: SubmissionRequest, digest: str, now: datetime
     return submission
 
 
-def _draft(
-    request: SubmissionRequest, model: Model, system: System, suite: Suite, tasks: dict[str, int], pool: Pool,
-    length: int, now: datetime,
-) -> Run:  # fmt: skip
+def _draft(request: SubmissionRequest, model: Model, system: System, unit: Unit, pool: Pool, now: datetime) -> Run:
     """One Run of the request, priced, not yet stored."""
-    names = [name for name, least in tasks.items() if least <= length]
+    suite, length = unit.suite, unit.length
     samples = request.samples or suite.definition["default_samples"]
     priced = price_run(
         model=model,
         suite=suite,
-        tasks=len(names),
+        tasks=unit.tasks,
         samples=samples,
         context_length=length,
         hardware=pool.hardware,
@@ -143,7 +148,7 @@ def _draft(
     return Run(
         system=system,
         suite=suite,
-        tasks=names,
+        tasks=list(unit.tasks),
         context_length=length,
         pool=pool,
         samples=samples,
@@ -163,24 +168,19 @@ def _find_suite(name: str) -> Suite:
     return suite
 
 
-def _choose_tasks(suites: list[Suite], wanted: tuple[str, ...]) -> dict[str, dict[str, int]]:
-    """Least context length by task, of each suite in its own order: of the wanted tasks, or of all where none is wanted.
+def _choose_tasks(suites: list[Suite], wanted: tuple[str, ...]) -> dict[str, list[TaskInfo]]:
+    """The wanted tasks of each suite in its own order, or all that count towards its mean where none is wanted.
 
     Of a suite whose tasks are not named, a Run leaves out those that its length is too short for.
     """
-    known = {
-        suite.name: {task["name"]: task["least_context_length"] for task in suite.definition["tasks"]}
-        for suite in suites
-    }
+    known = {suite.name: suite_info(suite).tasks for suite in suites}
     for path in wanted:
         suite, _, task = path.partition("/")
-        if task not in known.get(suite, ()):
-            choice = ", ".join(f"{name}/{t}" for name, tasks in known.items() for t in tasks)
+        if task not in [t.name for t in known.get(suite, ())]:
+            choice = ", ".join(f"{name}/{t.name}" for name, tasks in known.items() for t in tasks)
             raise BadRequest(f'Task "{path}" is not in the suites asked for. There are: {choice}.', field="tasks")
-    chosen = {
-        name: {t: least for t, least in tasks.items() if f"{name}/{t}" in wanted} for name, tasks in known.items()
-    }
-    return {name: chosen[name] or tasks for name, tasks in known.items()}
+    chosen = {name: [t for t in tasks if f"{name}/{t.name}" in wanted] for name, tasks in known.items()}
+    return {name: chosen[name] or [t for t in tasks if t.role == "scored"] for name, tasks in known.items()}
 
 
 def _find_pool(slug: str, author: User) -> Pool:
@@ -193,10 +193,12 @@ def _find_pool(slug: str, author: User) -> Pool:
     return pool
 
 
-def _check_lengths(model: Model, suites: list[Suite], tasks: dict[str, dict[str, int]], lengths: list[int]) -> None:
+def _check_lengths(model: Model, suites: list[Suite], tasks: dict[str, list[TaskInfo]], lengths: list[int]) -> None:
     """Refuses what no node could run: too short for every chosen task of a suite, or past the model's positions."""
+    if not lengths:
+        raise BadRequest("Choose at least one context length.", field="context_lengths")
     for suite in suites:
-        least = min(tasks[suite.name].values())
+        least = min(task.least_context_length for task in tasks[suite.name])
         if lengths[0] < least:
             raise BadRequest(
                 f"Suite {suite} needs a context length of at least {least} tokens, not {lengths[0]}.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 
+from longboard.registry.suites import suite_info
 from longboard.submissions.models import Run
 from longboard_tasks.contract import Limits, RunSpec
 
@@ -19,5 +20,5 @@ def spec_of(run: Run) -> RunSpec:
         context_length=run.context_length,
         samples=run.samples,
         seed=run.seed,
-        limits=Limits(wall_s=settings.RUN_WALL_S),
+        limits=Limits(wall_s=settings.TRAINING_WALL_S if suite_info(run.suite).trains else settings.RUN_WALL_S),
     )

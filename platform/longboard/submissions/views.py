@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from longboard.boards.views import is_partial
 from longboard.errors import LongboardError
 from longboard.form_errors import show_invalid_on, show_on
+from longboard.registry.models import Model
 from longboard.results.models import Bundle
 from longboard.submissions import queries, services
 from longboard.submissions.forms import SubmissionForm
@@ -28,7 +30,9 @@ from longboard.submissions.quotes import quote
 def submit(request: HttpRequest) -> HttpResponse:
     """A good request leads to its submission's page; a refused one comes back filled in, with the reason beside the field."""
     if request.method != "POST":
-        wanted = {"model": request.GET.get("model", ""), "context_lengths": [1024, 4096]}
+        wanted: dict[str, Any] = {"model": request.GET.get("model", ""), "context_lengths": [1024, 4096]}
+        if Model.objects.filter(slug=wanted["model"][:120], source=Model.Source.ARCHITECTURE).exists():
+            wanted |= {"suites": ["lra"], "context_lengths": []}
         return render(request, "submissions/submit.html", {"form": SubmissionForm(user=request.user, initial=wanted)})
     form = SubmissionForm(request.POST, user=request.user)
     if form.is_valid():

@@ -18,6 +18,7 @@ from longboard_tasks.suites.lra.mixers.base import MixerConfig
 from longboard_tasks.suites.lra.mixers.registry import fit, mixer_class
 from longboard_tasks.suites.lra.model import Architecture, Classifier
 from longboard_tasks.suites.lra.tasks import Shape, find_task
+from longboard_tasks.suites.lra.train import Dtype, products
 
 WARM_UP = 2
 PASSES = ("forward", "training step")
@@ -44,14 +45,16 @@ class Cell:
 
 def measure_cells(
     architecture: Architecture, *, tokens: int, batch: int, device: torch.device, shape: Shape | None = None,
-    repeats: int = 7, seconds: float = 10.0,
+    repeats: int = 7, seconds: float = 10.0, dtype: Dtype | None = None,
 ) -> list[Cell]:  # fmt: skip
     """Both PASSES of the text task's classifier over full rows of random bytes. Not more than about `seconds` for each.
 
-    Dropout is off in both. Running out of memory is a result: the cell says so. Other errors are raised.
+    Products in `dtype`, without one bf16 on a GPU and fp32 elsewhere. Dropout is off in both.
+    Running out of memory is a result: the cell says so. Other errors are raised.
     """
     task = find_task("text")
     shape = replace(shape or task.shape, dropout=0.0)
+    dtype = dtype or ("bfloat16" if device.type == "cuda" else "float32")
     blank = Cell(
         architecture.mixer, tokens, batch, PASSES[0], mixer_flops=mixer_flops(architecture, shape, tokens, batch)
     )
@@ -64,7 +67,7 @@ def measure_cells(
             )
             ids = torch.randint(1, task.vocabulary, (batch, tokens), device=device)
             labels = torch.randint(0, task.classes, (batch,), device=device)
-            action = _training_step(model, ids, labels) if what == PASSES[1] else _forward(model, ids)
+            action = _training_step(model, ids, labels, dtype) if what == PASSES[1] else _forward(model, ids, dtype)
             parameters = sum(parameter.numel() for parameter in model.parameters())
             cells.append(_time(action, replace(blank, what=what, parameters=parameters), device, repeats, seconds))
         except (MemoryError, RuntimeError) as error:
@@ -87,21 +90,21 @@ def mixer_flops(architecture: Architecture, shape: Shape, tokens: int, batch: in
     return total * batch
 
 
-def _forward(model: Classifier, ids: Tensor) -> Callable[[], None]:
+def _forward(model: Classifier, ids: Tensor, dtype: Dtype) -> Callable[[], None]:
     model.eval()
 
     def action() -> None:
-        with torch.no_grad(), torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=ids.is_cuda):
+        with torch.no_grad(), products(ids.device, dtype):
             model(ids, full=True)
 
     return action
 
 
-def _training_step(model: Classifier, ids: Tensor, labels: Tensor) -> Callable[[], None]:
+def _training_step(model: Classifier, ids: Tensor, labels: Tensor, dtype: Dtype) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=1e-6)
 
     def action() -> None:
-        with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=ids.is_cuda):
+        with products(ids.device, dtype):
             loss = F.cross_entropy(model(ids, full=True).float(), labels)
         loss.backward()
         optimizer.step()

@@ -20,6 +20,7 @@ T95 = (
     2.306,
     2.262,
 )  # Student's t at 97.5 %, 1 to 9 degrees of freedom
+MOST_SEEDS = len(T95) + 1
 FIVE = tuple(name for name in TASKS if name != "pathx128")  # the published average leaves Path-X out
 SIX = tuple(TASKS)  # later papers count it
 
@@ -30,13 +31,23 @@ def seeds_interval(accuracies: Sequence[float], n: int) -> tuple[float, float, f
     The second says how well this one model was measured, not how another seed would do. Raises ValueError for other counts.
     """
     seeds = len(accuracies)
-    if not 1 <= seeds <= len(T95) + 1:
-        raise ValueError(f"seeds_interval needs 1 to {len(T95) + 1} accuracies, not {seeds}")
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise ValueError(f"seeds_interval needs 1 to {MOST_SEEDS} accuracies, not {seeds}")
     value = mean(accuracies)
     if seeds == 1:
         return value, *wilson(value, n)
     half = T95[seeds - 2] * stdev(accuracies) / math.sqrt(seeds)
     return value, max(0.0, value - half), min(1.0, value + half)
+
+
+def accuracy_interval(accuracies: Sequence[float], n: int) -> tuple[float, float, float]:
+    """(mean, low, high): the wider end of two intervals on each side, `seeds_interval` and Wilson's over the n test examples.
+
+    Few seeds can agree by chance, and one test split can be easy by chance: neither alone is to make a number look surer.
+    """
+    value, low, high = seeds_interval(accuracies, n)
+    below, above = wilson(value, n)
+    return value, min(low, below), max(high, above)
 
 
 def average(accuracies: Mapping[str, float], rule: Sequence[str] = FIVE) -> float | None:

@@ -5,7 +5,7 @@ Source: Tay et al. 2021 (arXiv:2011.04006) and the configurations of its reposit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from longboard_tasks.suites.lra.listops import CHANCE as LISTOPS_CHANCE
@@ -96,3 +96,55 @@ def find_task(name: str) -> Task:
     if name not in TASKS:
         raise KeyError(f'Long Range Arena has no task "{name}". It has: {", ".join(TASKS)}.')
     return TASKS[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A task of the catalogue's suite lra@1: which of TASKS is trained, on how much, and for how long. The same for all mixers.
+
+    `examples`: training, validation, test. Of a stand-in they are what its maker gets: another task in the same format.
+    """
+
+    task: str
+    examples: tuple[int, int, int]
+    budget: Budget
+    evaluate_every: int  # steps
+    shape: Shape | None = None  # None: the task's own
+    stand_in: bool = False
+
+
+def _published(name: str) -> Recipe:
+    return Recipe(name, TASKS[name].sizes, TASKS[name].budget, TASKS[name].budget.steps // 20)
+
+
+def _short(name: str, steps: int, batch: int) -> Budget:
+    return replace(TASKS[name].budget, steps=steps, warm_up=steps // 10, batch=batch)
+
+
+def _stand_in(name: str) -> Recipe:
+    return Recipe(name, (400, 400, 400), _short(name, 200, 16), 50, stand_in=True)
+
+
+RECIPES = {
+    "listops": _published("listops"),
+    "text": _published("text"),
+    "retrieval": _published("retrieval"),
+    "image": _published("image"),
+    "pathfinder": _published("pathfinder32"),
+    "pathx": _published("pathx128"),
+    "listops_short": Recipe("listops", (20_000, 1_000, 2_000), _short("listops", 1_500, 32), 250),
+    "text_stand_in": _stand_in("text"),
+    "retrieval_stand_in": _stand_in("retrieval"),
+    "image_stand_in": _stand_in("image"),
+    "listops_smoke": Recipe("listops", (64, 16, 16), _short("listops", 4, 2), 2, Shape(32, 2, 2, 32, 64, "class", 0.1)),
+}
+SPEED = "speed"  # the catalogue's task that trains nothing: the text classifier with random weights, timed
+SPEED_SHAPE = TASKS["text"].shape
+SPEED_BATCH_TOKENS = 4_096 * 32  # the paper's batch of 32 up to 4K; a smaller one beyond, of as many tokens
+
+
+def find_recipe(name: str) -> Recipe:
+    """Raises KeyError, with the names that there are."""
+    if name not in RECIPES:
+        raise KeyError(f'lra has no task "{name}" that trains. It has: {", ".join(RECIPES)}.')
+    return RECIPES[name]

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,10 +25,13 @@ from longboard_tasks.engine.machine import peak_bytes
 from longboard_tasks.suites.lra.checkpoint import Standing, cut_curve, load, require_finite, save
 from longboard_tasks.suites.lra.examples import Examples
 from longboard_tasks.suites.lra.model import Architecture, Classifier
-from longboard_tasks.suites.lra.tasks import Budget, find_task
+from longboard_tasks.suites.lra.tasks import Budget, Shape, find_task
 
+Dtype = Literal["float32", "bfloat16"]
 GRAIN = 128  # batches are cut to their longest row, rounded up to this
 CLIP = 1.0
+TELL_S = 2.0  # between two calls of on_step
+PREDICTIONS = "predictions.npy"  # int64 [N]: what the last weights say of each test example, in order
 FLOOR = 0.1  # share of the peak learning rate that is left at the end
 # Rates, decays and biases of state spaces: pulled to zero they would forget or never forget.
 NO_DECAY = ("a_log", "log_dt", "log_decay", "log_pace", "turn", "skip", "bonus", "mix", "places", "first")
@@ -45,6 +48,7 @@ class Plan:
     budget: Budget
     evaluate_every: int = 500
     patience: int = 0
+    shape: Shape | None = None  # None: the task's own
 
     @property
     def name(self) -> str:
@@ -76,7 +80,10 @@ class Outcome:
     train_s: float  # evaluation left out
     final_loss: float | None
     stand_in: bool
+    examples: dict[str, int]  # by split
     data_sha256: dict[str, str]
+    test_tokens_per_s: float  # over the test split, padding included
+    dtype: Dtype  # of the products; weights are fp32
     device: str
     torch: str
 
@@ -86,7 +93,8 @@ def build(plan: Plan) -> Classifier:
     task = find_task(plan.task)
     torch.manual_seed(plan.seed)
     return Classifier(
-        plan.architecture, task.shape, vocabulary=task.vocabulary, classes=task.classes, length=task.length, pair=task.pair
+        plan.architecture, plan.shape or task.shape, vocabulary=task.vocabulary, classes=task.classes, length=task.length,
+        pair=task.pair,
     )  # fmt: skip
 
 
@@ -130,15 +138,18 @@ def make_optimizer(model: nn.Module, budget: Budget) -> torch.optim.AdamW:
 
 def train(
     plan: Plan, data: Data, out: Path, *, device: torch.device, seconds: float = math.inf, save_every_s: float = 60.0,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = print, dtype: Dtype | None = None, on_step: Callable[[Standing], None] | None = None,
 ) -> Outcome:  # fmt: skip
-    """Train, evaluate, and write `out`/<plan.name>/: model.safetensors, curve.jsonl, outcome.json once it is done.
+    """Train, evaluate, and write `out`/<plan.name>/: model.safetensors, curve.jsonl, predictions.npy and outcome.json at its end.
 
-    Weights are fp32, products bf16 on a GPU. Goes on from the checkpoint of the same plan and data; with `seconds` it stops after
-    so long, saved as it is. Raises SuiteError for a checkpoint of another plan, FloatingPointError when the loss is not finite.
+    Weights are fp32; products in `dtype`, without one bf16 on a GPU and fp32 elsewhere. `on_step` gets the standing every few
+    seconds, with the loss so far read into `loss_sum`. Goes on from the checkpoint of the same plan and data; with `seconds` it
+    stops after so long, saved as it is. Raises SuiteError for a checkpoint of another plan, FloatingPointError when the loss is
+    not finite.
     """
     started, folder = time.perf_counter(), out / plan.name
     folder.mkdir(parents=True, exist_ok=True)
+    dtype = dtype or ("bfloat16" if device.type == "cuda" else "float32")
     model = build(plan).to(device)
     optimizer = make_optimizer(model, plan.budget)
     identity = sha256(canonical_json({"plan": asdict(plan), "data": data.train.sha256}))
@@ -151,10 +162,10 @@ def train(
         if time.perf_counter() - started > seconds:
             break
         until = min(plan.budget.steps, (now.step // plan.evaluate_every + 1) * plan.evaluate_every)
-        _take_steps(plan, data.train, model, optimizer, now, until, device, started + seconds)
+        _take_steps(plan, data.train, model, optimizer, now, until, device, dtype, started + seconds, on_step)
         whole = now.step == until
         if whole:
-            _evaluate(plan, data, model, now, device, folder / "curve.jsonl", say)
+            _evaluate(plan, data, model, now, device, dtype, folder / "curve.jsonl", say)
         if time.perf_counter() - saved_at > save_every_s or now.step == plan.budget.steps or not whole:
             saved_at = time.perf_counter()
             save(folder, model, optimizer, identity, now)
@@ -163,10 +174,14 @@ def train(
     if not finished and patient:
         save(folder, model, optimizer, identity, now)
     parameters = count(model)
+    tested = time.perf_counter()
+    predictions, tokens = predict(model, data.test, plan.budget.batch, device, dtype)
+    test_s = time.perf_counter() - tested
+    np.save(folder / PREDICTIONS, predictions)
     outcome = Outcome(
         plan=asdict(plan),
-        accuracy=measure_accuracy(model, data.test, plan.budget.batch, device),
-        validation_accuracy=measure_accuracy(model, data.validation, plan.budget.batch, device),
+        accuracy=float((predictions == data.test.labels).mean()),
+        validation_accuracy=measure_accuracy(model, data.validation, plan.budget.batch, device, dtype),
         n=len(data.test),
         steps=now.step,
         stopped="budget" if finished else "patience" if patient else "time",
@@ -177,7 +192,10 @@ def train(
         train_s=now.train_s,
         final_loss=now.loss,
         stand_in=data.train.stand_in,
+        examples={part.split: len(part) for part in (data.train, data.validation, data.test)},
         data_sha256={part.split: part.sha256 for part in (data.train, data.validation, data.test)},
+        test_tokens_per_s=tokens / max(test_s, 1e-9),
+        dtype=dtype,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         torch=torch.__version__,
     )
@@ -187,11 +205,12 @@ def train(
 
 def _take_steps(
     plan: Plan, examples: Examples, model: nn.Module, optimizer: torch.optim.Optimizer, now: Standing, until: int,
-    device: torch.device, deadline: float,
+    device: torch.device, dtype: Dtype, deadline: float, on_step: Callable[[Standing], None] | None,
 ) -> None:  # fmt: skip
     """Steps up to `until`, or to the deadline. Losses stay on the device: reading one waits for it."""
     model.train()
-    started = time.perf_counter()
+    started = told = time.perf_counter()
+    before_s = now.train_s
     total = torch.tensor(now.loss_sum, dtype=torch.float64, device=device)
     while now.step < until and time.perf_counter() < deadline:
         for group in optimizer.param_groups:
@@ -199,7 +218,7 @@ def _take_steps(
         ids, labels = batch_at(plan, examples, now.step)
         full = bool((ids > 0).all())
         torch.manual_seed(plan.seed * 1_000_003 + now.step)  # dropout
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        with products(device, dtype):
             logits = model(ids.to(device), full=full)
             loss = F.cross_entropy(logits.float(), labels.to(device))
         loss.backward()
@@ -208,8 +227,12 @@ def _take_steps(
         optimizer.zero_grad(set_to_none=True)
         total += loss.detach()
         now.step, now.tokens = now.step + 1, now.tokens + ids.numel()
+        if on_step is not None and time.perf_counter() - told > TELL_S:
+            told = time.perf_counter()
+            now.loss_sum, now.train_s = total.item(), before_s + told - started
+            on_step(now)
     now.loss_sum = require_finite(plan.name, total.item(), now.step)
-    now.train_s += time.perf_counter() - started
+    now.train_s = before_s + time.perf_counter() - started
 
 
 def _evaluate(
@@ -218,13 +241,14 @@ def _evaluate(
     model: nn.Module,
     now: Standing,
     device: torch.device,
+    dtype: Dtype,
     curve: Path,
     say: Callable[[str], None],
 ) -> None:
     """A row of the loss curve, and a line for whoever waits."""
     steps = now.step - (now.step - 1) // plan.evaluate_every * plan.evaluate_every
     now.loss, now.loss_sum = now.loss_sum / steps, 0.0
-    accuracy = measure_accuracy(model, data.validation, plan.budget.batch, device)
+    accuracy = measure_accuracy(model, data.validation, plan.budget.batch, device, dtype)
     now.waited = 0 if accuracy > now.best else now.waited + 1
     now.best = max(now.best, accuracy)
     row = {"step": now.step, "loss": now.loss, "validation_accuracy": accuracy}
@@ -238,15 +262,30 @@ def _evaluate(
 
 
 @torch.no_grad()
-def measure_accuracy(model: nn.Module, examples: Examples, batch: int, device: torch.device) -> float:
+def predict(
+    model: nn.Module, examples: Examples, batch: int, device: torch.device, dtype: Dtype
+) -> tuple[np.ndarray, int]:
+    """(the class of each example [N] int64, tokens read, padding included)."""
     model.eval()
-    right = torch.zeros((), device=device)
+    found, tokens = [], 0
     for start in range(0, len(examples), batch):
-        ids, labels = cut(examples, np.arange(start, min(start + batch, len(examples))))
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+        ids, _ = cut(examples, np.arange(start, min(start + batch, len(examples))))
+        with products(device, dtype):
             logits = model(ids.to(device), full=bool((ids > 0).all()))
-        right += (logits.argmax(-1) == labels.to(device)).sum()
-    return right.item() / len(examples)
+        found.append(logits.argmax(-1))
+        tokens += ids.numel()
+    return torch.cat(found).cpu().numpy(), tokens
+
+
+def measure_accuracy(
+    model: nn.Module, examples: Examples, batch: int, device: torch.device, dtype: Dtype = "float32"
+) -> float:
+    return float((predict(model, examples, batch, device, dtype)[0] == examples.labels).mean())
+
+
+def products(device: torch.device, dtype: Dtype) -> torch.autocast:
+    """Matrix products in `dtype`, everything else in fp32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == "bfloat16")
 
 
 def count(model: nn.Module) -> int:
@@ -255,5 +294,6 @@ def count(model: nn.Module) -> int:
 
 def spends_as_softmax(plan: Plan, parameters: int) -> bool:
     with torch.device("meta"):
-        base = count(build(Plan(plan.task, Architecture("softmax", plan.architecture.causal), plan.seed, plan.budget)))
+        softmax = Architecture("softmax", plan.architecture.causal)
+        base = count(build(Plan(plan.task, softmax, plan.seed, plan.budget, shape=plan.shape)))
     return abs(parameters - base) <= 0.1 * base

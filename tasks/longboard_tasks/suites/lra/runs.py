@@ -1,0 +1,379 @@
+"""A Run of lra@1: one registered architecture, trained from scratch on one task under its one budget, as a result bundle.
+
+`evaluate` comes here instead of loading a model. Killed, it goes on from the checkpoint in the same `work_dir`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from longboard_tasks.contract import (
+    CurvePoint,
+    Manifest,
+    Measurement,
+    ModelRef,
+    Progress,
+    ResultBundle,
+    RunSpec,
+    SampleRecord,
+    TrainingCurve,
+)
+from longboard_tasks.engine.engine import is_out_of_memory
+from longboard_tasks.engine.errors import EvaluationError, OutOfMemory, SuiteError
+from longboard_tasks.engine.machine import report_hardware, report_software
+from longboard_tasks.suites.lra.architectures import (
+    MAX_TRAININGS,
+    ArchitectureError,
+    Variant,
+    batch_of,
+    check_architecture,
+    check_pairing,
+)
+from longboard_tasks.suites.lra.checkpoint import NAME, Standing
+from longboard_tasks.suites.lra.efficiency import Cell, measure_cells
+from longboard_tasks.suites.lra.examples import GENERATED, SPLITS, Examples, open_examples
+from longboard_tasks.suites.lra.listops import VOCABULARY
+from longboard_tasks.suites.lra.mixers.base import MixerError
+from longboard_tasks.suites.lra.model import Architecture
+from longboard_tasks.suites.lra.plan import KEPT
+from longboard_tasks.suites.lra.stand_ins import MAKERS
+from longboard_tasks.suites.lra.summary import accuracy_interval
+from longboard_tasks.suites.lra.tasks import RECIPES, SPEED, Recipe, find_task
+from longboard_tasks.suites.lra.train import PREDICTIONS, Data, Dtype, Outcome, Plan, train
+
+# Where a node keeps the files of others, below its models folder: the first that is there.
+FILES = {
+    "text": ("lra/aclImdb_v1.tar.gz", "lra/aclImdb"),
+    "retrieval": ("lra/lra_release/tsv_data", "lra/aan"),
+    "image": ("lra/cifar-10-binary.tar.gz", "lra/cifar-10-batches-bin"),
+}
+TAIL = 200  # characters of a sample's prompt that are shown
+
+OnProgress = Callable[[Progress], None]
+
+
+class DataMissing(EvaluationError):
+    """This node lacks files that Longboard may not ship. Another node may have them."""
+
+    code = "data_missing"
+    failure_class = "node_error"
+
+
+class TrainingDiverged(EvaluationError):
+    """The loss is not finite: the architecture does not train under this budget."""
+
+    code = "training_diverged"
+
+
+def check_run(spec: RunSpec) -> Variant:
+    """What can be refused before anything is made. Raises SuiteError."""
+    system = spec.system
+    if system.model.source != "architecture":
+        raise SuiteError(
+            f"lra trains architectures from scratch, and {system.model.id} has weights: name a registered architecture."
+        )
+    if len(spec.tasks) != 1:
+        raise SuiteError(f"A run of lra trains on one task, not on {len(spec.tasks)}: {', '.join(spec.tasks)}.")
+    if spec.samples > MAX_TRAININGS:
+        raise SuiteError(f"A run of lra has at most {MAX_TRAININGS} trainings, not {spec.samples}.")
+    if system.method.name != "none" or system.runtime.kernels != "stock" or system.runtime.dtype == "float16":
+        raise SuiteError("lra takes no method and no kernels of ours, and trains in float32 or bfloat16.")
+    try:
+        variant = check_architecture(system.model.id, system.model.configuration)
+        check_pairing(variant, spec.tasks[0], spec.context_length)
+    except ArchitectureError as error:
+        raise SuiteError(str(error)) from error
+    return variant
+
+
+def run(
+    spec: RunSpec, *, work_dir: Path, models_dir: Path | None, report: OnProgress, attempt_id: str = "", fence: int = 0
+) -> ResultBundle:
+    """Train, test, and say it. Raises SuiteError, DataMissing, TrainingDiverged or OutOfMemory."""
+    variant = check_run(spec)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    clock, started_at = time.perf_counter(), datetime.now(UTC)
+    try:
+        with _precision(spec.system.runtime.dtype):
+            parts = _clock(spec, variant, device) if spec.tasks[0] == SPEED else None
+            parts = parts or _train(spec, variant, device, work_dir, models_dir, report)
+    except MixerError as error:
+        raise SuiteError(str(error)) from error
+    except FloatingPointError as error:
+        raise TrainingDiverged(str(error)) from error
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(f"{variant.label} does not fit this machine: {str(error)[:200]}") from error
+    return ResultBundle(
+        run=spec,
+        attempt_id=attempt_id,
+        fence=fence,
+        manifest=Manifest(
+            hardware=report_hardware(device),
+            software=report_software(),
+            started_at=started_at,
+            wall_s=time.perf_counter() - clock,
+            **parts.pop("manifest"),
+        ),
+        **parts,
+    )
+
+
+def architecture_of(model: ModelRef) -> Architecture:
+    """What the trainer builds."""
+    options = {name: int(value) for name, value in model.configuration.items() if name != "causal"}
+    return Architecture(model.id, bool(model.configuration.get("causal", False)), options)
+
+
+def plan_of(spec: RunSpec, seed: int) -> Plan:
+    recipe = RECIPES[spec.tasks[0]]
+    return Plan(
+        recipe.task, architecture_of(spec.system.model), seed, recipe.budget, recipe.evaluate_every, shape=recipe.shape
+    )
+
+
+def open_data(name: str, recipe: Recipe, *, models_dir: Path | None, work_dir: Path) -> Data:
+    """The splits of a task: generated ones are kept beside the models for the runs to come. Raises DataMissing."""
+    store = (models_dir or work_dir) / "lra"
+    files_at: Path | None = None
+    if recipe.stand_in:
+        files_at = work_dir / f"stand-in-{recipe.task}"
+        if not files_at.exists():
+            making = files_at.with_suffix(".part")
+            MAKERS[recipe.task](making, recipe.examples[0])
+            making.replace(files_at)
+    elif recipe.task not in GENERATED:
+        places = [(models_dir or work_dir) / place for place in FILES[recipe.task]]
+        files_at = next((place for place in places if place.exists()), None)
+        if files_at is None:
+            raise DataMissing(
+                f"lra/{name} needs files that Longboard may not ship ({find_task(recipe.task).licence}). Its node's owner can "
+                f"put them at {FILES[recipe.task][0]} below the node's models folder; lra/{name}_stand_in needs none."
+            )
+    parts = [
+        open_examples(
+            recipe.task, split, count=None if files_at else count, files_at=files_at, cache=store / "made",
+            processes=os.cpu_count() or 1,
+        )
+        for split, count in zip(SPLITS, recipe.examples, strict=True)
+    ]  # fmt: skip
+    return Data(*parts)
+
+
+def _train(
+    spec: RunSpec, variant: Variant, device: torch.device, work_dir: Path, models_dir: Path | None, report: OnProgress
+) -> dict[str, Any]:
+    name, seeds = spec.tasks[0], range(spec.seed, spec.seed + spec.samples)
+    recipe = RECIPES[name]
+    total = recipe.budget.steps * len(seeds)
+    report(Progress(done=0, total=total, note=f"making or reading the examples of {name}"))
+    data = open_data(name, recipe, models_dir=models_dir, work_dir=work_dir)
+    outcomes, before_tokens = [], 0
+    folder = work_dir / "trainings"
+    for at, seed in enumerate(seeds):
+        plan = plan_of(spec, seed)
+
+        def tell(now: Standing, at: int = at, before_tokens: int = before_tokens) -> None:
+            rate = now.tokens / max(now.train_s, 1e-9)
+            since = now.step % recipe.evaluate_every or recipe.evaluate_every
+            done = at * recipe.budget.steps + now.step
+            report(
+                Progress(
+                    done=done,
+                    total=total,
+                    tokens=before_tokens + now.tokens,
+                    eta_s=(total - done) * now.train_s / max(1, now.step),
+                    note=f"training {at + 1} of {len(seeds)}: step {now.step} of {recipe.budget.steps}, "
+                    f"loss {now.loss_sum / since:.3f}, {rate:,.0f} tokens/s",
+                )
+            )
+
+        outcome = train(
+            plan,
+            data,
+            folder,
+            device=device,
+            dtype=_dtype(spec),
+            say=lambda line: print(line, flush=True),
+            on_step=tell,
+        )
+        outcomes.append(outcome)
+        before_tokens += round(outcome.train_tokens_per_s * outcome.train_s)
+        report(
+            Progress(
+                done=(at + 1) * recipe.budget.steps, total=total, tokens=before_tokens,
+                note=f"training {at + 1} of {len(seeds)}: accuracy {outcome.accuracy:.3f}",
+            )
+        )  # fmt: skip
+    folders = [folder / plan_of(spec, seed).name for seed in seeds]
+    return parts_of_training(spec, variant, outcomes, folders, data.test)
+
+
+def parts_of_training(
+    spec: RunSpec, variant: Variant, outcomes: Sequence[Outcome], folders: Sequence[Path], test: Examples
+) -> dict[str, Any]:
+    """The fields of a bundle, its manifest's own among them, from finished trainings: one a seed, rising from spec.seed."""
+    name, first = spec.tasks[0], outcomes[0]
+    value, low, high = accuracy_interval([outcome.accuracy for outcome in outcomes], first.n)
+    rows = [_row(spec, "accuracy", "share", value, low, high, first.n)]
+    rows += [
+        _spread(spec, "train_tokens_per_s", "tokens/s", [outcome.train_tokens_per_s for outcome in outcomes]),
+        _spread(spec, "train_peak_memory_bytes", "bytes", [outcome.peak_memory_bytes for outcome in outcomes]),
+        _spread(spec, "forward_tokens_per_s", "tokens/s", [outcome.test_tokens_per_s for outcome in outcomes]),
+    ]
+    samples, curves = [], []
+    for at, (outcome, folder) in enumerate(zip(outcomes, folders, strict=True)):
+        samples += _samples(name, test, np.load(folder / PREDICTIONS), start=at * min(KEPT, len(test)))
+        points = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+        curves.append(
+            TrainingCurve(
+                task=name,
+                seed=spec.seed + at,
+                accuracy=outcome.accuracy,
+                points=tuple(CurvePoint.model_validate(point) for point in points),
+            )
+        )
+    weights = {f"seed {spec.seed + at}": _digest(folder / NAME) for at, folder in enumerate(folders)}
+    budget = outcomes[0].plan["budget"]
+    settings: dict[str, float | int | str | bool] = {
+        "trained_from_scratch": True,
+        "stand_in": first.stand_in,
+        "trainings": len(outcomes),
+        "steps": first.steps,
+        "batch": budget["batch"],
+        "learning_rate": budget["learning_rate"],
+        "weight_decay": budget["weight_decay"],
+        "warm_up_steps": budget["warm_up"],
+        "products": first.dtype,
+        "train_s": sum(outcome.train_s for outcome in outcomes),
+        "validation_accuracy": sum(outcome.validation_accuracy for outcome in outcomes) / len(outcomes),
+        "parameters_over_softmax": variant.size(name, spec.context_length).off,
+        "data_licence": find_task(RECIPES[name].task).licence,
+    }
+    settings |= {f"examples_{split}": count for split, count in first.examples.items()}
+    settings |= {f"data_sha256_{split}": digest for split, digest in first.data_sha256.items()}
+    peak = max(outcome.peak_memory_bytes for outcome in outcomes)
+    return {
+        "measurements": tuple(rows),
+        "samples": tuple(samples),
+        "curves": tuple(curves),
+        "manifest": {
+            "architecture": variant.label, "parameters": first.parameters, "weights_sha256": weights,
+            "settings": settings, "peak_memory_bytes": peak or None,
+        },
+    }  # fmt: skip
+
+
+def _clock(spec: RunSpec, variant: Variant, device: torch.device) -> dict[str, Any]:
+    """A CPU gets one row: the paper's batch would take minutes a pass."""
+    batch = batch_of(SPEED, spec.context_length) if device.type == "cuda" else 1
+    cells = measure_cells(
+        architecture_of(spec.system.model), tokens=spec.context_length, batch=batch, device=device,
+        repeats=max(3, spec.samples), dtype=_dtype(spec),
+    )  # fmt: skip
+    return parts_of_clock(spec, variant, cells)
+
+
+def parts_of_clock(spec: RunSpec, variant: Variant, cells: Sequence[Cell]) -> dict[str, Any]:
+    """The fields of a bundle from both passes at one length. Raises OutOfMemory where one did not fit."""
+    if failed := [cell for cell in cells if cell.failure]:
+        raise OutOfMemory(
+            f"{variant.label}: the {failed[0].what} of {failed[0].batch} rows of {failed[0].tokens} tokens failed: "
+            f"{failed[0].failure}."
+        )
+    rows = []
+    for cell, which in zip(cells, ("forward", "train"), strict=True):
+        tokens = 1_000 * cell.batch * cell.tokens
+        rates = (tokens / cell.ms, tokens / cell.ms_high, tokens / cell.ms_low)
+        rows.append(_row(spec, f"{which}_tokens_per_s", "tokens/s", *rates, cell.repeats))
+        if cell.peak_memory_bytes:
+            peak = float(cell.peak_memory_bytes)
+            rows.append(_row(spec, f"{which}_peak_memory_bytes", "bytes", peak, peak, peak, cell.repeats))
+    return {
+        "measurements": tuple(rows),
+        "manifest": {
+            "architecture": variant.label,
+            "parameters": cells[0].parameters,
+            "settings": {
+                "random_weights": True, "batch": cells[0].batch, "products": spec.system.runtime.dtype,
+                "mixer_flops": cells[0].mixer_flops,
+            },
+            "peak_memory_bytes": max(cell.peak_memory_bytes for cell in cells) or None,
+        },
+    }  # fmt: skip
+
+
+def _samples(name: str, test: Examples, predictions: np.ndarray, *, start: int) -> list[SampleRecord]:
+    """The first KEPT of the test split; one training's follow the other's."""
+    records = []
+    for index in range(min(KEPT, len(test))):
+        sides = test.rows[index] if isinstance(test.rows[index], tuple) else (test.rows[index],)
+        target, answer = int(test.labels[index]), int(predictions[index])
+        records.append(
+            SampleRecord(
+                task=name,
+                index=start + index,
+                prompt_tokens=max(1, *(len(side) for side in sides)) if len(sides) > 1 else max(1, len(sides[0])),
+                prompt_sha256=hashlib.sha256(b"".join(side.astype("<u2").tobytes() for side in sides)).hexdigest(),
+                prompt_tail=_tail(test.task, sides[-1]),
+                target=str(target),
+                answer=str(answer),
+                score=float(target == answer),
+            )
+        )
+    return records
+
+
+def _tail(task: str, row: np.ndarray) -> str:
+    """What a reader can read of it; pixels are left out."""
+    if task == "listops":
+        return " ".join(VOCABULARY[number] for number in row[-TAIL // 4 :])[-TAIL:]
+    if task in ("text", "retrieval"):
+        shown = bytes(int(number) - 1 for number in row[-TAIL:]).decode("utf-8", "replace")
+        return "".join(character if character.isprintable() else " " for character in shown)
+    return ""
+
+
+def _row(spec: RunSpec, metric: str, unit: Any, value: float, low: float, high: float, n: int) -> Measurement:
+    return Measurement(
+        task=spec.tasks[0], metric=metric, context_length=spec.context_length, value=value, ci_low=low, ci_high=high,
+        n=n, unit=unit,
+    )  # fmt: skip
+
+
+def _spread(spec: RunSpec, metric: str, unit: Any, values: Sequence[float]) -> Measurement:
+    """The mean over trainings; its ends are the least and the most."""
+    mean = min(max(values), max(min(values), sum(values) / len(values)))
+    return _row(spec, metric, unit, mean, min(values), max(values), len(values))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _dtype(spec: RunSpec) -> Dtype:
+    return "bfloat16" if spec.system.runtime.dtype == "bfloat16" else "float32"
+
+
+@contextmanager
+def _precision(dtype: str) -> Any:
+    """What is left in fp32 beside bf16 products may use TF32; a float32 System is fp32 throughout."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if dtype == "bfloat16" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
