@@ -140,9 +140,9 @@ def _prepare(
     beta = tl.load(BETA + b * bb + (first + t) * bt + h * bh, mask=live, other=0.0).to(tl.float32)
     sums = tl.cumsum(decay * 1.4426950408889634, 0)
     total = tl.sum(tl.where(t == C - 1, sums, 0.0), 0)  # not the sum anew: its last bits would differ
-    wide_k = k.to(tl.float32)
     wide_q = q.to(tl.float32)
-    unit_k = tl.rsqrt(tl.sum(wide_k * wide_k, 1) + 1e-6)
+    kk = tl.dot(k, tl.trans(k), input_precision=PRECISION)
+    unit_k = tl.rsqrt(tl.sum(tl.where(t[:, None] == t[None, :], kk, 0.0), 1) + 1e-6)  # the diagonal: squared lengths
     unit_q = tl.rsqrt(tl.sum(wide_q * wide_q, 1) + 1e-6) / tl.sqrt(K * 1.0)
     place = (b * tl.num_programs(1) + h) * SEGMENT + chunk
     row = FACTORS + place * 3 * C + t
@@ -155,7 +155,7 @@ def _prepare(
     weights = tl.dot(q, tl.trans(k), input_precision=PRECISION) * near * unit_q[:, None]
     weights = tl.where(t[:, None] >= t[None, :], weights, 0.0)
     tl.store(WEIGHTS + square, weights.to(WEIGHTS.dtype.element_ty))
-    a = tl.dot(k, tl.trans(k), input_precision=PRECISION) * near * (beta * unit_k)[:, None]
+    a = kk * near * (beta * unit_k)[:, None]
     a = tl.where(t[:, None] > t[None, :], a, 0.0)
     inverse = _invert(a, C, BLOCK, LEVELS, PRECISION) * beta[None, :]
     tl.store(INVERSES + square, inverse.to(INVERSES.dtype.element_ty))
