@@ -1,7 +1,7 @@
 """From a RunSpec to a bundle, by every way that ends."""
 
+import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -205,21 +205,16 @@ def test_a_small_memory_limit_changes_the_schedule_and_not_the_samples(models, t
     assert [s.prompt_sha256 for s in tight.samples] == [s.prompt_sha256 for s in free.samples]
 
 
-KILLED = """
-import sys, torch
-sys.path.insert(0, {tasks!r})
-torch.set_num_threads(1)
-from pathlib import Path
-from longboard_tasks import evaluate as evaluation
-from longboard_tasks.contract import RunSpec
-evaluation.BLOCK = 4
-bundle = evaluation.evaluate(RunSpec.model_validate_json({spec!r}), work_dir=Path({work!r}), models_dir=Path({models!r}),
-    on_progress=lambda p: print(p.done, p.note, flush=True))
-Path({work!r}, "bundle.json").write_text(bundle.model_dump_json(include={{"measurements", "samples"}}))
-"""
+def work_and_tell(request, work, models_dir, done):
+    evaluation.BLOCK = 4
+    bundle = evaluate(request, work_dir=work, models_dir=models_dir, on_progress=lambda p: done.send(p.done))
+    (work / "bundle.json").write_text(bundle.model_dump_json(include={"measurements", "samples"}))
 
 
-@pytest.mark.slow
+# Forked, so that four processes do not each import torch and transformers for five seconds.
+PROCESSES = multiprocessing.get_context("fork")
+
+
 def test_a_process_killed_at_random_moments_loses_at_most_one_block_a_kill(models, tmp_path):  # noqa: F811
     """Three kills here; benchmarks/engine/kills.py does fifty."""
     from random import Random
@@ -228,28 +223,26 @@ def test_a_process_killed_at_random_moments_loses_at_most_one_block_a_kill(model
     rng, work = Random(0), tmp_path / "work"
 
     def start():
-        fields = {
-            "tasks": str(ROOT / "tasks"),
-            "spec": request.model_dump_json(),
-            "work": str(work),
-            "models": str(models),
-        }
-        return subprocess.Popen([sys.executable, "-c", KILLED.format(**fields)], stdout=subprocess.PIPE, text=True)
+        heard, done = PROCESSES.Pipe(duplex=False)
+        child = PROCESSES.Process(target=work_and_tell, args=(request, work, models, done))
+        child.start()
+        done.close()
+        return child, heard
 
     before = 0
     for _ in range(3):
-        child = start()
-        assert child.stdout is not None
+        child, heard = start()
         wait_for = min(before + 4 + rng.randrange(4), 20)
-        for line in child.stdout:
-            if line.split()[0].isdigit() and int(line.split()[0]) >= wait_for:
-                break
+        while heard.recv() < wait_for:
+            pass
         time.sleep(rng.random() / 50)
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
+        child.kill()
+        child.join()
         kept = len(list(read_prompts(work / "journal.jsonl")))
         assert kept >= wait_for - 4
         before = kept
-    assert start().wait() == 0
+    child, _ = start()
+    child.join()
+    assert child.exitcode == 0
     whole = evaluate(request, work_dir=tmp_path / "whole", models_dir=models)
     assert (work / "bundle.json").read_text() == whole.model_dump_json(include={"measurements", "samples"})
