@@ -131,12 +131,14 @@ def dequantise(cache: QuantisedKV) -> tuple[Tensor, Tensor]:
 
 
 def _encode(x: Tensor, along: int, bits: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Codes, scale and zero with one scale for all numbers along an axis."""
+    """Codes, scale and zero with one scale for all numbers along an axis.
+
+    Times a reciprocal, as in the kernel: PyTorch divides by a number in one way on the CPU and in another on a GPU."""
     if bits == 8:
-        scale = x.abs().amax(along, keepdim=True).clamp_min(1e-8) / 127
+        scale = x.abs().amax(along, keepdim=True).clamp_min(1e-8) * (1 / 127)
         return (x / scale + 0.5).floor().clamp(-127, 127).to(torch.int8), scale.squeeze(along), None
     low, high = x.amin(along, keepdim=True), x.amax(along, keepdim=True)
-    step = ((high - low) / 15).clamp_min(1e-8)
+    step = ((high - low) * (1 / 15)).clamp_min(1e-8)
     codes = ((x - low) / step + 0.5).floor().clamp(0, 15).to(torch.uint8)
     return codes, (step / 2).squeeze(along), (low + 7.5 * step).squeeze(along)
 
@@ -171,9 +173,9 @@ def _quantise(
     low = tl.minimum(tl.min(x0, 0), tl.min(x1, 0))
     high = tl.maximum(tl.max(x0, 0), tl.max(x1, 0))
     if BITS == 8:
-        step = tl.div_rn(tl.maximum(tl.maximum(high, -low), 1e-8), 127.0)
+        step = tl.maximum(tl.maximum(high, -low), 1e-8) * (1 / 127)
     else:
-        step = tl.maximum(tl.div_rn(high - low, 15.0), 1e-8)
+        step = tl.maximum((high - low) * (1 / 15), 1e-8)
     c0 = _to_codes(x0, low[None, :], step[None, :], BITS)
     c1 = _to_codes(x1, low[None, :], step[None, :], BITS)
     out = n[:, None] * D + d[None, :]
@@ -191,11 +193,11 @@ def _quantise(
     low0 = tl.min(x0, 1)
     low1 = tl.min(x1, 1)
     if BITS == 8:
-        step0 = tl.div_rn(tl.maximum(tl.max(tl.abs(x0), 1), 1e-8), 127.0)
-        step1 = tl.div_rn(tl.maximum(tl.max(tl.abs(x1), 1), 1e-8), 127.0)
+        step0 = tl.maximum(tl.max(tl.abs(x0), 1), 1e-8) * (1 / 127)
+        step1 = tl.maximum(tl.max(tl.abs(x1), 1), 1e-8) * (1 / 127)
     else:
-        step0 = tl.maximum(tl.div_rn(tl.max(x0, 1) - low0, 15.0), 1e-8)
-        step1 = tl.maximum(tl.div_rn(tl.max(x1, 1) - low1, 15.0), 1e-8)
+        step0 = tl.maximum((tl.max(x0, 1) - low0) * (1 / 15), 1e-8)
+        step1 = tl.maximum((tl.max(x1, 1) - low1) * (1 / 15), 1e-8)
     c0 = _to_codes(x0, low0[:, None], step0[:, None], BITS)
     c1 = _to_codes(x1, low1[:, None], step1[:, None], BITS)
     scales = VS + slot * (2 * HALF) + n

@@ -12,7 +12,7 @@ from longboard_kernels.cost import Cost
 from longboard_kernels.device import multiprocessors, runs_triton
 from longboard_kernels.errors import require
 
-LEAST_SPLIT = 2048  # keys of one program at least, where the keys are split
+LEAST_SPLIT = 256  # keys of one program at least, where the keys are split
 
 
 def attention_received(q: Tensor, keys: Tensor, *, scale: float | None = None) -> Tensor:
