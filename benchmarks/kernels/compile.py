@@ -90,8 +90,8 @@ def list_specs() -> Iterator[Spec]:
         "U": table["selective_scan"][""]["unroll"],
     }  # fmt: skip
     yield "K2 scan", selective_scan._scan, signature, constants | {"SEGMENTED": True}, 1, 3
-    yield "K2 past", selective_scan._add_past, signature, constants, 1, 3
-    signature = types(fp32="A ENDS SUMS STATE", i="D SEGMENTS")
+    yield "K2 ends", selective_scan._ends, signature, constants, 1, 3
+    signature = types(fp32="A ENDS SUMS", i="D SEGMENTS")
     yield "K2 chain", selective_scan._chain, signature, {"N": 16, "LANES": 32}, 1, 3
     for states in (128, 256):
         yield from list_ssd(states, tuned.choose("ssd_scan", f"p64-n{states}"))

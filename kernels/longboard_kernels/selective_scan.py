@@ -32,11 +32,10 @@ def selective_scan(
     softplus  False: dt is taken as it is
     returns   y [B, T, D] contiguous, dtype of u; everything inside in fp32
 
-    Source: Gu and Dao 2023 (Mamba, arXiv:2312.00752), algorithm 2. Long sequences are cut into segments that are scanned side by
-    side from a state of zero; a short launch chains the segments' ends; a last one adds to each segment what the state before
-    it still gives, C exp(A sum of dt) h, and stops where the largest such factor has fallen below 2**-30. So the exponentials
-    of a segment are paid twice only where its past is still felt, at worst everywhere.
-    Held to `selective_scan_ref`: 1e-5 relative in fp32; 3e-3 in bf16 (y is rounded twice where the past is added).
+    Source: Gu and Dao 2023 (Mamba, arXiv:2312.00752), algorithm 2. Long sequences are cut into segments. A first launch finds each
+    segment's end from a state of zero, without outputs; a short one chains the ends; the last scans all segments side by side,
+    each from its true state. So a long sequence pays its exponentials twice, everything else once.
+    Held to `selective_scan_ref`: 1e-5 relative in fp32; 3e-3 in bf16.
     Cost: u, dt, z, y once; D*N exponentials a token bind before memory does.
     Raises KernelInputError for N that is no multiple of 4 or above 64, a channel stride other than 1, a state that is not fp32.
     """
@@ -63,6 +62,7 @@ def selective_scan(
     y = torch.empty(batch, tokens, channels, dtype=u.dtype, device=u.device)
     kept = state if state is not None else torch.zeros(batch, channels, size, dtype=torch.float32, device=u.device)
     kept = kept.contiguous()
+    # Slot s: the state after segment s. The last is written while the first segment still reads `kept`.
     ends = torch.empty(batch, segments, channels, size, dtype=torch.float32, device=u.device) if segments > 1 else kept
     sums = torch.empty(batch, segments, channels, dtype=torch.float32, device=u.device) if segments > 1 else kept
     options = {
@@ -74,12 +74,13 @@ def selective_scan(
         y, ends, sums, kept, tokens, channels, step,
         u.stride(0), u.stride(1), dt.stride(0), dt.stride(1), *(z.stride()[:2] if z is not None else (0, 0)),
     )  # fmt: skip
-    grid = (groups, segments, batch)
-    _scan[grid](*arguments, SEGMENTED=segments > 1, **options)
     if segments > 1:
-        _chain[(groups, size // 4, batch)](a, ends, sums, kept, channels, segments, N=size, LANES=LANES, num_warps=1)
-        _add_past[(groups, segments - 1, batch)](*arguments, **options)
-    if state is not None and kept is not state:
+        _ends[(groups, segments - 1, batch)](*arguments, **options)
+        _chain[(groups, size // 4, batch)](a, ends, sums, channels, segments, N=size, LANES=LANES, num_warps=1)
+    _scan[(groups, segments, batch)](*arguments, SEGMENTED=segments > 1, **options)
+    if state is not None and segments > 1:
+        state.copy_(ends[:, -1])
+    elif state is not None and kept is not state:
         state.copy_(kept)
     return y
 
@@ -121,11 +122,11 @@ def _load_rows(P, row, step, stop, d, live, U: tl.constexpr):
 
 
 @triton.jit
-def _load_line(BC, line, N: tl.constexpr):
-    """b and c of one token as tuples of N / 4 vectors of four."""
+def _load_line(BC, line, COUNT: tl.constexpr):
+    """The first COUNT fours of a token's line, b before c, as a tuple of vectors of four."""
     q = tl.arange(0, 4)
     got = ()
-    for j in tl.static_range(N // 2):
+    for j in tl.static_range(COUNT):
         got = got + (tl.load(BC + line + 4 * j + q),)
     return got
 
@@ -146,9 +147,10 @@ def _scan(
     N: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_Z: tl.constexpr,
     U: tl.constexpr, LANES: tl.constexpr, SEGMENTED: tl.constexpr,
 ):  # fmt: skip
-    """One segment of LANES channels, the first from the carried state, others from zero. The state is a tuple of [LANES, 4]
-    tiles: the compiler keeps four numbers of one channel in one lane, so neither the softplus nor the sum over states crosses
-    lanes. Rows and lines are asked for before the work of those before them: with a few warps, nothing else hides latency."""
+    """One segment of LANES channels, the first from the carried state, others from the end before. The state is a tuple of
+    [LANES, 4] tiles: the compiler keeps four numbers of one channel in one lane, so neither the softplus nor the sum over states
+    crosses lanes. Rows and lines are asked for before the work of those before them: with a few warps, nothing else hides
+    latency."""
     d = tl.program_id(0) * LANES + tl.arange(0, LANES)
     s = tl.program_id(1)
     b = tl.program_id(2).to(tl.int64)
@@ -156,11 +158,15 @@ def _scan(
     q = tl.arange(0, 4)
     at = d[:, None] * N + q[None, :]
     own = live[:, None] & (q < 4)[None, :]
+    place = (b * tl.num_programs(1) + s) * D * N
     a = ()
     h = ()
     for j in tl.static_range(N // 4):
         a = a + (tl.load(A + at + 4 * j, mask=own, other=0.0) * 1.4426950408889634,)
-        h = h + (tl.load(STATE + b * D * N + at + 4 * j, mask=own & (s == 0), other=0.0),)
+        carried = tl.load(STATE + b * D * N + at + 4 * j, mask=own & (s == 0), other=0.0)
+        if SEGMENTED:
+            carried += tl.load(ENDS + place - D * N + at + 4 * j, mask=own & (s > 0), other=0.0)
+        h = h + (carried,)
     bias = tl.zeros((LANES,), tl.float32)
     if HAS_BIAS:
         bias += tl.load(BIAS + d, mask=live, other=0.0).to(tl.float32)
@@ -169,10 +175,9 @@ def _scan(
         skip += tl.load(SKIP + d, mask=live, other=0.0).to(tl.float32)
     first = s * STEP
     stop = tl.minimum(first + STEP, T)
-    total = tl.zeros((LANES,), tl.float32)
     us = _load_rows(UU + b * ub, first, ut, stop, d, live, U)
     dts = _load_rows(DT + b * db, first, dt_, stop, d, live, U)
-    line = _load_line(BC, (b * T + first) * (2 * N), N)
+    line = _load_line(BC, (b * T + first) * (2 * N), N // 2)
     for t in tl.range(first, stop, U):
         next_us = _load_rows(UU + b * ub, t + U, ut, stop, d, live, U)
         next_dts = _load_rows(DT + b * db, t + U, dt_, stop, d, live, U)
@@ -180,7 +185,7 @@ def _scan(
             zs = _load_rows(Z + b * zb, t, zt, stop, d, live, U)
         ys = ()
         for i in tl.static_range(U):
-            next_line = _load_line(BC, (b * T + tl.minimum(t + i + 1, T - 1)) * (2 * N), N)
+            next_line = _load_line(BC, (b * T + tl.minimum(t + i + 1, T - 1)) * (2 * N), N // 2)
             step = _step_of(dts[i], bias, t + i < stop, SOFTPLUS)
             u = us[i].to(tl.float32)
             du = step * u
@@ -197,27 +202,72 @@ def _scan(
                 z = zs[i].to(tl.float32)
                 y = y * z / (1.0 + tl.exp2(z * -1.4426950408889634))
             ys = ys + (y,)
-            if SEGMENTED:
-                total += step
         for i in tl.static_range(U):
             row = Y + (b * T + t + i) * D + d
             tl.store(row, ys[i].to(Y.dtype.element_ty), mask=live & (t + i < stop))
         us = next_us
         dts = next_dts
-    if SEGMENTED:
-        place = (b * tl.num_programs(1) + s) * D
-        for j in tl.static_range(N // 4):
-            tl.store(ENDS + place * N + at + 4 * j, h[j], mask=own)
-        tl.store(SUMS + place + d, total, mask=live)
-    else:
-        for j in tl.static_range(N // 4):
+    for j in tl.static_range(N // 4):
+        if SEGMENTED:
+            tl.store(ENDS + place + at + 4 * j, h[j], mask=own & (s == tl.num_programs(1) - 1))
+        else:
             tl.store(STATE + b * D * N + at + 4 * j, h[j], mask=own)
 
 
 @triton.jit
-def _chain(A, ENDS, SUMS, STATE, D, SEGMENTS, N: tl.constexpr, LANES: tl.constexpr):
-    """Turn each segment's end into the state before the next, in place; the last one is carried on. exp(A sum of dt) is a
-    segment's whole decay. The first segment's end has the carried state in it already."""
+def _ends(
+    UU, DT, Z, A, BC, SKIP, BIAS, Y, ENDS, SUMS, STATE, T, D, STEP, ub, ut, db, dt_, zb, zt,
+    N: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_Z: tl.constexpr,
+    U: tl.constexpr, LANES: tl.constexpr,
+):  # fmt: skip
+    """What a segment leaves, the first from the carried state, others from zero, and its sum of dt. All but the last segment;
+    those are whole. Arguments as of `_scan`."""
+    d = tl.program_id(0) * LANES + tl.arange(0, LANES)
+    s = tl.program_id(1)
+    b = tl.program_id(2).to(tl.int64)
+    live = d < D
+    q = tl.arange(0, 4)
+    at = d[:, None] * N + q[None, :]
+    own = live[:, None] & (q < 4)[None, :]
+    a = ()
+    h = ()
+    for j in tl.static_range(N // 4):
+        a = a + (tl.load(A + at + 4 * j, mask=own, other=0.0) * 1.4426950408889634,)
+        h = h + (tl.load(STATE + b * D * N + at + 4 * j, mask=own & (s == 0), other=0.0),)
+    bias = tl.zeros((LANES,), tl.float32)
+    if HAS_BIAS:
+        bias += tl.load(BIAS + d, mask=live, other=0.0).to(tl.float32)
+    first = s * STEP
+    stop = first + STEP
+    total = tl.zeros((LANES,), tl.float32)
+    us = _load_rows(UU + b * ub, first, ut, stop, d, live, U)
+    dts = _load_rows(DT + b * db, first, dt_, stop, d, live, U)
+    line = _load_line(BC, (b * T + first) * (2 * N), N // 4)
+    for t in tl.range(first, stop, U):
+        next_us = _load_rows(UU + b * ub, t + U, ut, stop, d, live, U)
+        next_dts = _load_rows(DT + b * db, t + U, dt_, stop, d, live, U)
+        for i in tl.static_range(U):
+            next_line = _load_line(BC, (b * T + t + i + 1) * (2 * N), N // 4)
+            step = _step_of(dts[i], bias, True, SOFTPLUS)
+            du = step * us[i].to(tl.float32)
+            after = ()
+            for j in tl.static_range(N // 4):
+                after = after + (tl.exp2(step[:, None] * a[j]) * h[j] + du[:, None] * line[j][None, :],)
+            h = after
+            line = next_line
+            total += step
+        us = next_us
+        dts = next_dts
+    place = (b * (tl.num_programs(1) + 1) + s) * D
+    for j in tl.static_range(N // 4):
+        tl.store(ENDS + place * N + at + 4 * j, h[j], mask=own)
+    tl.store(SUMS + place + d, total, mask=live)
+
+
+@triton.jit
+def _chain(A, ENDS, SUMS, D, SEGMENTS, N: tl.constexpr, LANES: tl.constexpr):
+    """Turn what each segment but the last leaves by itself into the state after it, in place. exp(A sum of dt) is a segment's
+    whole decay. The first has the carried state in it already."""
     d = tl.program_id(0) * LANES + tl.arange(0, LANES)
     b = tl.program_id(2).to(tl.int64)
     live = d < D
@@ -226,61 +276,9 @@ def _chain(A, ENDS, SUMS, STATE, D, SEGMENTS, N: tl.constexpr, LANES: tl.constex
     own = live[:, None] & (q < N)[None, :]
     a = tl.load(A + at, mask=own, other=0.0) * 1.4426950408889634
     h = tl.load(ENDS + b * SEGMENTS * D * N + at, mask=own, other=0.0)
-    for s in tl.range(1, SEGMENTS):
+    for s in tl.range(1, SEGMENTS - 1):
         place = (b * SEGMENTS + s) * D
         end = tl.load(ENDS + place * N + at, mask=own, other=0.0)
         total = tl.load(SUMS + place + d, mask=live, other=0.0)
         h = tl.exp2(total[:, None] * a) * h + end
         tl.store(ENDS + place * N + at, h, mask=own)
-    tl.store(STATE + b * D * N + at, h, mask=own)
-
-
-@triton.jit
-def _add_past(
-    UU, DT, Z, A, BC, SKIP, BIAS, Y, ENDS, SUMS, STATE, T, D, STEP, ub, ut, db, dt_, zb, zt,
-    N: tl.constexpr, HAS_BIAS: tl.constexpr, SOFTPLUS: tl.constexpr, HAS_SKIP: tl.constexpr, HAS_Z: tl.constexpr,
-    U: tl.constexpr, LANES: tl.constexpr,
-):  # fmt: skip
-    """Add what the state before a segment gives to its outputs, until nothing of it is left."""
-    d = tl.program_id(0) * LANES + tl.arange(0, LANES)
-    s = tl.program_id(1) + 1
-    b = tl.program_id(2).to(tl.int64)
-    live = d < D
-    q = tl.arange(0, 4)
-    at = d[:, None] * N + q[None, :]
-    own = live[:, None] & (q < 4)[None, :]
-    place = (b * (tl.num_programs(1) + 1) + s - 1) * D
-    a = ()
-    h = ()
-    slowest = tl.full((LANES,), float("-inf"), tl.float32)
-    for j in tl.static_range(N // 4):
-        aj = tl.load(A + at + 4 * j, mask=own, other=-1.0) * 1.4426950408889634
-        slowest = tl.maximum(slowest, tl.max(aj, 1))
-        a = a + (aj,)
-        h = h + (tl.load(ENDS + place * N + at + 4 * j, mask=own, other=0.0),)
-    bias = tl.zeros((LANES,), tl.float32)
-    if HAS_BIAS:
-        bias += tl.load(BIAS + d, mask=live, other=0.0).to(tl.float32)
-    t = s * STEP
-    stop = tl.minimum(t + STEP, T)
-    total = tl.zeros((LANES,), tl.float32)
-    left = tl.full((), 0.0, tl.float32)
-    while (t < stop) & (left > -30.0):
-        dts = _load_rows(DT + b * db, t, dt_, stop, d, live, U)
-        olds = _load_rows(Y + b * T * D, t, D, stop, d, live, U)
-        if HAS_Z:
-            zs = _load_rows(Z + b * zb, t, zt, stop, d, live, U)
-        for i in tl.static_range(U):
-            total += _step_of(dts[i], bias, t + i < stop, SOFTPLUS)
-            line = _load_line(BC, (b * T + tl.minimum(t + i, T - 1)) * (2 * N), N)
-            seen = tl.zeros((LANES, 4), tl.float32)
-            for j in tl.static_range(N // 4):
-                seen += tl.exp2(total[:, None] * a[j]) * h[j] * line[N // 4 + j][None, :]
-            y = tl.sum(seen, 1)
-            if HAS_Z:
-                z = zs[i].to(tl.float32)
-                y = y * z / (1.0 + tl.exp2(z * -1.4426950408889634))
-            row = Y + (b * T + t + i) * D + d
-            tl.store(row, (olds[i].to(tl.float32) + y).to(Y.dtype.element_ty), mask=live & (t + i < stop))
-        left = tl.max(tl.where(live, slowest * total, float("-inf")), 0)
-        t += U
