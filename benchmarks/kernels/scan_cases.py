@@ -98,13 +98,13 @@ def time_one_scan(
         grid = [
             {"warps": w, "unroll": u, "shortest": s}
             for w, u, s in (
-                (8, 4, 256),
                 (12, 4, 256),
-                (16, 4, 128),
+                (16, 4, 64),
                 (16, 2, 256),
                 (20, 2, 256),
                 (12, 8, 256),
                 (14, 4, 256),
+                (24, 4, 128),
             )
         ]
         found["n16"] = dict(bench.tune("selective_scan", "n16", grid, lambda: selective_scan(**made), now))
@@ -217,13 +217,13 @@ def time_one_ssd(
         scan = [
             {"chunk": q, "rows": m, "keys": n, "num_warps": w, "num_stages": s}
             for q, m, n, w, s in (
+                (256, 64, 64, 4, 1),
+                (256, 64, 32, 4, 2),
                 (256, 64, 64, 4, 2),
                 (256, 64, 32, 4, 3),
-                (256, 64, 32, 4, 4),
-                (256, 128, 64, 8, 2),
-                (256, 128, 64, 4, 3),
-                (128, 64, 64, 4, 3),
-                (256, 32, 32, 4, 3),
+                (256, 128, 64, 4, 1),
+                (256, 128, 64, 8, 1),
+                (128, 64, 64, 4, 1),
             )
         ]
         best = dict(bench.tune("ssd_scan", key, [now | c for c in scan], lambda: ssd_scan(**made), now))
@@ -261,11 +261,11 @@ def time_ssd(bench: Bench, tuning: bool) -> dict[str, Any]:
     peer = find_peer("mamba_ssm.ops.triton.ssd_combined", "mamba_chunk_scan_combined")
     for tokens, heads, states in (
         (64 * K, 64, 128),
-        (64 * K, 48, 256),
-        (1 * K, 64, 128),
-        (4 * K, 64, 128),
         (16 * K, 64, 128),
         (256 * K, 64, 128),
+        (4 * K, 64, 128),
+        (1 * K, 64, 128),
+        (64 * K, 48, 256),
     ):
         time_one_ssd(bench, tokens, heads, states, tuning, found, peer)
         torch.cuda.empty_cache()
