@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import peers
 import torch
 from bench import Bench
 from torch import Tensor
@@ -184,6 +185,7 @@ def time_plan(bench: Bench, shape: str, lengths: list[int], tuning: bool, found:
             cost,
             bits=16,
         )
+        peers.time_ragged_decode(bench, shape, q, k, v, lengths, cost, lambda: decode_attention(q, k, v, held))
 
 
 def time_coded(bench: Bench, length: int, tuning: bool, found: dict[str, dict[str, int]]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import peers
 import torch
 from bench import Bench
-from scan_cases import find_peer
 from torch import Tensor
 from torch.nn.functional import conv1d, silu
 
@@ -74,7 +74,7 @@ def check_glue(bench: Bench) -> None:
 
 
 def time_conv(
-    bench: Bench, tokens: int, weight: Tensor, bias: Tensor, tuning: bool, found: dict[str, dict[str, int]], peer: Any
+    bench: Bench, tokens: int, weight: Tensor, bias: Tensor, tuning: bool, found: dict[str, dict[str, int]]
 ) -> None:
     x = draw(1, tokens, 4352)
     now = tuned.choose("causal_conv")
@@ -105,8 +105,7 @@ def time_conv(
         lambda: silu(conv1d(x.mT, weight[:, None], bias, padding=3, groups=4352)[..., :tokens]),
         cost,
     )
-    if peer is not None:
-        bench.time(shape, "causal_conv1d", lambda: peer(x.mT, weight, bias, activation="silu"), cost)
+    peers.time_conv(bench, shape, x, weight, bias, cost, lambda: causal_conv(x, weight, bias, None))
 
 
 def time_norms(bench: Bench, tokens: int, tuning: bool, found: dict[str, dict[str, int]]) -> None:
@@ -127,7 +126,11 @@ def time_norms(bench: Bench, tokens: int, tuning: bool, found: dict[str, dict[st
         bench.time(
             f"add + RMSNorm L{tokens // K}K E2048", "ours", lambda: add_rms_norm(x, residual, weight, 1e-5), cost
         )
-        bench.time(f"add + RMSNorm L{tokens // K}K E2048", "torch", stock, cost)
+        shape = f"add + RMSNorm L{tokens // K}K E2048"
+        bench.time(shape, "torch", stock, cost)
+        peers.time_norms(
+            bench, shape, x, residual, weight, cost, lambda: add_rms_norm(x, residual, weight, 1e-5)[0][None]
+        )
         wide, weight = draw(tokens, 8512), draw(4096)
         y, gate = draw(tokens, 4096), wide[:, :4096]
 
@@ -137,7 +140,11 @@ def time_norms(bench: Bench, tokens: int, tuning: bool, found: dict[str, dict[st
 
         cost = gated_rms_norm_cost(rows=tokens, width=4096)
         bench.time(f"gated RMSNorm L{tokens // K}K E4096", "ours", lambda: gated_rms_norm(y, gate, weight, 1e-5), cost)
-        bench.time(f"gated RMSNorm L{tokens // K}K E4096", "torch", gated, cost)
+        shape = f"gated RMSNorm L{tokens // K}K E4096"
+        bench.time(shape, "torch", gated, cost)
+        peers.time_gated_norm(
+            bench, shape, y, gate, weight, 4096, cost, lambda: gated_rms_norm(y, gate, weight, 1e-5)[None]
+        )
         if not bench.quick and bench.left_s > 40:
             bench.time(
                 f"add + RMSNorm L{tokens // K}K E2048",
@@ -150,10 +157,9 @@ def time_norms(bench: Bench, tokens: int, tuning: bool, found: dict[str, dict[st
 
 def time_glue(bench: Bench, tuning: bool) -> dict[str, Any]:
     found: dict[str, dict[str, Any]] = {"causal_conv": {}, "norms": {}}
-    peer = find_peer("causal_conv1d", "causal_conv1d_fn")
     weight, bias = draw(4352, 4), draw(4352)
     for tokens in (64 * K, 4 * K, 16 * K, 256 * K):
-        time_conv(bench, tokens, weight, bias, tuning, found["causal_conv"], peer)
+        time_conv(bench, tokens, weight, bias, tuning, found["causal_conv"])
         torch.cuda.empty_cache()
     for tokens in (64 * K, 4 * K):
         time_norms(bench, tokens, tuning, found["norms"])

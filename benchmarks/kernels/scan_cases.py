@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import numpy as np
+import peers
 import torch
 from bench import Bench
 from torch import Tensor
@@ -90,7 +90,7 @@ def check_scan(bench: Bench) -> None:
 
 
 def time_one_scan(
-    bench: Bench, batch: int, tokens: int, channels: int, tuning: bool, found: dict[str, dict[str, int]], peer: Any
+    bench: Bench, batch: int, tokens: int, channels: int, tuning: bool, found: dict[str, dict[str, int]]
 ) -> None:
     made = make_scan(tokens, channels, 16, batch)
     now = tuned.choose("selective_scan", "n16")
@@ -113,32 +113,14 @@ def time_one_scan(
     with tuned.forced("selective_scan", found.get("n16", now)):
         bench.time(shape, "ours", lambda: selective_scan(**made), cost)
         bench.split(shape, lambda: selective_scan(**made))
-    if peer is not None:
-        turned = {k: made[k].mT.contiguous() for k in ("u", "dt", "z", "b", "c")}
-        bench.time(
-            shape,
-            "mamba_ssm",
-            lambda turned=turned, made=made: peer(
-                turned["u"],
-                turned["dt"],
-                made["a"],
-                turned["b"],
-                turned["c"],
-                made["skip"],
-                turned["z"],
-                made["dt_bias"],
-                True,
-            ),
-            cost,
-        )
+    peers.time_selective_scan(bench, shape, made, cost, lambda: selective_scan(**made))
 
 
 def time_scan(bench: Bench, tuning: bool) -> dict[str, Any]:
     found: dict[str, dict[str, int]] = {}
-    peer = find_peer("mamba_ssm.ops.selective_scan_interface", "selective_scan_fn")
     plans = [(1, n * K, 4096) for n in (64, 1, 4, 16, 256)] + [(8, 4 * K, 8192)]
     for batch, tokens, channels in plans:
-        time_one_scan(bench, batch, tokens, channels, tuning, found, peer)
+        time_one_scan(bench, batch, tokens, channels, tuning, found)
         torch.cuda.empty_cache()
     return {"selective_scan": found}
 
@@ -208,7 +190,7 @@ def check_ssd(bench: Bench) -> None:
 
 
 def time_one_ssd(
-    bench: Bench, tokens: int, heads: int, states: int, tuning: bool, found: dict[str, dict[str, int]], peer: Any
+    bench: Bench, tokens: int, heads: int, states: int, tuning: bool, found: dict[str, dict[str, int]]
 ) -> None:
     made = make_ssd(tokens, heads, 1, 64, states)
     key = f"p64-n{states}"
@@ -237,28 +219,11 @@ def time_one_ssd(
     with tuned.forced("ssd_scan", found.get(key, now)):
         bench.time(shape, "ours", lambda: ssd_scan(**made), cost)
         bench.split(shape, lambda: ssd_scan(**made))
-    if peer is not None:
-        bench.time(
-            shape,
-            "mamba_ssm",
-            lambda made=made: peer(
-                made["x"],
-                made["dt"],
-                made["a"],
-                made["b"],
-                made["c"],
-                256,
-                D=made["skip"],
-                dt_bias=made["dt_bias"],
-                dt_softplus=True,
-            ),
-            cost,
-        )
+    peers.time_ssd(bench, shape, made, cost, lambda: ssd_scan(**made))
 
 
 def time_ssd(bench: Bench, tuning: bool) -> dict[str, Any]:
     found: dict[str, dict[str, int]] = {}
-    peer = find_peer("mamba_ssm.ops.triton.ssd_combined", "mamba_chunk_scan_combined")
     for tokens, heads, states in (
         (64 * K, 64, 128),
         (16 * K, 64, 128),
@@ -267,14 +232,6 @@ def time_ssd(bench: Bench, tuning: bool) -> dict[str, Any]:
         (1 * K, 64, 128),
         (64 * K, 48, 256),
     ):
-        time_one_ssd(bench, tokens, heads, states, tuning, found, peer)
+        time_one_ssd(bench, tokens, heads, states, tuning, found)
         torch.cuda.empty_cache()
     return {"ssd_scan": found}
-
-
-def find_peer(module: str, name: str) -> Any:
-    """A peer's function, or None where its package is not installed."""
-    try:
-        return getattr(import_module(module), name, None)
-    except Exception:
-        return None
