@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from longboard_tasks.catalogue import SUITES
 from longboard_tasks.contract import ResultBundle, SignedBundle, Ticket
 from longboard_worker.client import FencedOff, Refused, SiteClient, Unreachable
 from longboard_worker.evaluator import Evaluator, Failure
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 LEAST_FREE_BYTES = 500_000_000
+KEPT_S = 7 * 86_400
 
 
 class Node:
@@ -43,6 +45,7 @@ class Node:
         self.least_free_bytes = int(os.environ.get("LONGBOARD_NODE_LEAST_FREE_BYTES", LEAST_FREE_BYTES))
         self.outbox = home / "outbox"
         self.outbox.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._clear_old_work()
 
     def work_once(self, hint: str | None = None) -> bool:
         """Takes one Run if there is one and sees it through. False: there was nothing to do.
@@ -76,7 +79,10 @@ class Node:
             log.error("ticket refused: %s", refused)
             return False
         log.info("run claimed", extra={"run": ticket.run.run_id, "attempt": ticket.attempt_id})
-        work_dir = self.home / "work" / ticket.attempt_id
+        trains = ticket.run.suite in SUITES and SUITES[ticket.run.suite].trains
+        # A training goes on from its checkpoint in a later attempt; a journal belongs to one attempt alone.
+        work_dir = self.home / "work" / (ticket.run.run_id if trains else ticket.attempt_id)
+        is_kept = trains  # until the site has heard how it ended
         try:
             self.site.start(ticket)  # must succeed before the evaluator starts
             try:
@@ -84,14 +90,23 @@ class Node:
             except UploadBroken as broken:
                 self._deliver(ticket, Failure("node_error", str(broken)), LogText("", 0))
                 return True
-            self._deliver(ticket, *self._evaluate(ticket, work_dir))
+            outcome, log_text = self._evaluate(ticket, work_dir)
+            self._deliver(ticket, outcome, log_text)
+            is_kept = isinstance(outcome, Failure) and outcome.failure_class == "lost"
         except FencedOff as fenced:
             log.warning("fenced off: %s", fenced.message)
         except (Unreachable, Refused) as error:
             log.error("run left to its lease: %s", error)
         finally:
-            shutil.rmtree(work_dir, ignore_errors=True)
+            if not is_kept:
+                shutil.rmtree(work_dir, ignore_errors=True)
         return True
+
+    def _clear_old_work(self) -> None:
+        """Folders that a killed node left: what nobody came back for in KEPT_S is not worth its disk."""
+        for folder in (self.home / "work").glob("*"):
+            if folder.stat().st_mtime < time.time() - KEPT_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _evaluate(self, ticket: Ticket, work_dir: Path) -> tuple[ResultBundle | Failure, LogText]:
         """The outcome and the log text not yet delivered. The child is ended on every way out of here."""
