@@ -111,12 +111,12 @@ def list_delta() -> Iterator[Spec]:
         sizes = {"K": size, "C": tile["chunk"], "PRECISION": "ieee" if half == SINGLE else "tf32"}
         signature = types(
             fp32="DECAY FACTORS FADES", i="FIRST T SEGMENT SHARE qb qt qh kb kt kh gb gt gh bb bt bh"
-        ) | dict.fromkeys(("Q", "K_", "BETA", "INVERSES", "WEIGHTS"), half)
+        ) | dict.fromkeys(("Q", "K_", "BETA", "SOLVED"), half)
         levels = {"BLOCK": gated_delta.SMALLEST, "LEVELS": (tile["chunk"] // gated_delta.SMALLEST).bit_length() - 1}
         yield f"{name} prepare", gated_delta._prepare, signature, sizes | levels, tile["prepare_warps"], 3
         signature = types(
             fp32="FACTORS FADES STATE", i="FIRST T SEGMENT COUNT SHARE qb qt qh kb kt kh vb vt vh"
-        ) | dict.fromkeys(("Q", "K_", "V_", "INVERSES", "WEIGHTS", "OUT"), half)
+        ) | dict.fromkeys(("Q", "K_", "V_", "SOLVED", "OUT"), half)
         constants = sizes | {"V": size, "BV": tile["values"], "STAGES": tile["num_stages"]}
         yield f"{name} pass", gated_delta._pass, signature, constants, tile["num_warps"], tile["num_stages"]
     tile = tuned.choose("gated_delta_step")

@@ -105,7 +105,12 @@ def time_delta(bench: Bench, tuning: bool) -> dict[str, Any]:
             for v, w, s in ((32, 8, 3), (32, 4, 2), (32, 8, 2), (64, 8, 3), (64, 8, 2), (64, 4, 2), (16, 4, 2))
         ]
         best = dict(bench.tune("gated_delta", key, [now | c for c in whole], lambda: gated_delta(**longest), now))
-        parts = [{"prepare_warps": 8}, {"prepare_warps": 2}, {"segment": 2048}, {"segment": 8192}]
+        parts = [
+            {"prepare_registers": 255},
+            {"prepare_warps": 8, "prepare_registers": 128},
+            {"segment": 2048},
+            {"segment": 8192},
+        ]
         best = dict(bench.tune("gated_delta", key, [best | c for c in parts], lambda: gated_delta(**longest), best))
         found["gated_delta"][key] = best
     for length, made in cases.items():

@@ -29,11 +29,11 @@ def gated_delta(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, st
     returns o [B, T, H, V] contiguous, dtype of q
 
     Source: Yang et al. 2025 (Gated DeltaNet, arXiv:2412.06464), section 3.3. With A the decayed products of the keys of a chunk
-    below the diagonal, what its tokens write is W = (I + beta A)^-1 beta (V - decayed K h): so the inverse needs no state. Two
-    launches a segment of the prompt: inverses and decayed Q K^T of its chunks side by side; then the chunks in a row, each head
-    and block of V for itself. The papers' form applies the inverse to K and V first and keeps both products and every state;
-    here one inverse a chunk is kept, and only until its segment has been read. Queries and keys enter products as they came:
-    lengths and decays are factors of rows, in fp32.
+    below the diagonal, what its tokens write is W = (I + beta A)^-1 beta X, X = V - decayed K h, and what they read of it is
+    decayed Q K^T W: two matrices a chunk, free of the state, applied to X as one. Two launches a segment of the prompt: these
+    matrices, all chunks side by side; then the chunks in a row, each head and block of V for itself. The paper's form applies the
+    inverse to K and V first and keeps both products and every state; here the two matrices are kept, and only until their segment
+    has been read. Queries and keys enter products as they came: lengths and decays are factors of rows, in fp32.
     Held to `gated_delta_ref`: 1e-5 relative in fp32, 6e-3 in bf16.
     Cost: q, k, v, o once; the products of `gated_delta_cost`.
     Raises KernelInputError for sizes outside these, strides other than 1, a state that is not fp32.
@@ -52,7 +52,7 @@ def gated_delta(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, st
     chunk, block, device = config["chunk"], min(config["values"], values), q.device
     chunks = triton.cdiv(tokens, chunk)
     segment = min(chunks, max(1, config["segment"] // (chunk * batch)))
-    inverses, weights = torch.empty(2, batch, heads, segment, chunk, chunk, dtype=q.dtype, device=device)
+    solved = torch.empty(batch, heads, segment, 2, chunk, chunk, dtype=q.dtype, device=device)
     factors = torch.empty(batch, heads, segment, 3, chunk, dtype=torch.float32, device=device)
     fades = torch.empty(batch, heads, segment, dtype=torch.float32, device=device)
     out = torch.empty(batch, tokens, heads, values, dtype=q.dtype, device=device)
@@ -62,12 +62,13 @@ def gated_delta(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, st
     for first in range(0, chunks, segment):
         count = min(segment, chunks - first)
         _prepare[(count, heads, batch)](
-            q, k, decay, beta, inverses, weights, factors, fades, first * chunk, tokens, segment, heads // groups,
+            q, k, decay, beta, solved, factors, fades, first * chunk, tokens, segment, heads // groups,
             *q.stride()[:3], *k.stride()[:3], *decay.stride(), *beta.stride(),
-            **sizes, BLOCK=SMALLEST, LEVELS=(chunk // SMALLEST).bit_length() - 1, num_warps=config["prepare_warps"],
+            **sizes, BLOCK=SMALLEST, LEVELS=(chunk // SMALLEST).bit_length() - 1,
+            num_warps=config["prepare_warps"], maxnreg=config["prepare_registers"],
         )  # fmt: skip
         _pass[(values // block, heads, batch)](
-            q, k, v, inverses, weights, factors, fades, kept, out, first * chunk, tokens, segment, count, heads // groups,
+            q, k, v, solved, factors, fades, kept, out, first * chunk, tokens, segment, count, heads // groups,
             *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
             **sizes, V=values, BV=block, STAGES=config["num_stages"], num_warps=config["num_warps"],
         )  # fmt: skip
@@ -120,11 +121,12 @@ def gated_delta_cost(
 
 @triton.jit
 def _prepare(
-    Q, K_, DECAY, BETA, INVERSES, WEIGHTS, FACTORS, FADES, FIRST, T, SEGMENT, SHARE,
+    Q, K_, DECAY, BETA, SOLVED, FACTORS, FADES, FIRST, T, SEGMENT, SHARE,
     qb, qt, qh, kb, kt, kh, gb, gt, gh, bb, bt, bh,
     K: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr, LEVELS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Of one chunk and head: (I + beta A)^-1 beta, decayed Q K^T, and the factors of rows that `_pass` applies."""
+    """Of one chunk and head: what X is to be multiplied by, (I + beta A)^-1 beta above decayed Q K^T times it, and the factors of
+    rows that `_pass` applies."""
     chunk = tl.program_id(0)
     h = tl.program_id(1)
     b = tl.program_id(2).to(tl.int64)
@@ -151,14 +153,15 @@ def _prepare(
     tl.store(row + 2 * C, tl.exp2(total - sums) * unit_k)
     tl.store(FADES + place, tl.exp2(total))
     near = tl.exp2(tl.minimum(sums[:, None] - sums[None, :], 0.0)) * unit_k[None, :]
-    square = place * C * C + t[:, None] * C + t[None, :]
+    square = place * 2 * C * C + t[:, None] * C + t[None, :]
     weights = tl.dot(q, tl.trans(k), input_precision=PRECISION) * near * unit_q[:, None]
-    weights = tl.where(t[:, None] >= t[None, :], weights, 0.0)
-    tl.store(WEIGHTS + square, weights.to(WEIGHTS.dtype.element_ty))
+    weights = tl.where(t[:, None] >= t[None, :], weights, 0.0).to(k.dtype)
     a = kk * near * (beta * unit_k)[:, None]
     a = tl.where(t[:, None] > t[None, :], a, 0.0)
-    inverse = _invert(a, C, BLOCK, LEVELS, PRECISION) * beta[None, :]
-    tl.store(INVERSES + square, inverse.to(INVERSES.dtype.element_ty))
+    inverse = (_invert(a, C, BLOCK, LEVELS, PRECISION) * beta[None, :]).to(k.dtype)
+    tl.store(SOLVED + square, inverse)
+    seen = tl.dot(weights, inverse, input_precision=PRECISION)
+    tl.store(SOLVED + square + C * C, seen.to(SOLVED.dtype.element_ty))
 
 
 @triton.jit
@@ -189,7 +192,7 @@ def _invert(a, C: tl.constexpr, BLOCK: tl.constexpr, LEVELS: tl.constexpr, PRECI
 
 @triton.jit
 def _pass(
-    Q, K_, V_, INVERSES, WEIGHTS, FACTORS, FADES, STATE, OUT, FIRST, T, SEGMENT, COUNT, SHARE,
+    Q, K_, V_, SOLVED, FACTORS, FADES, STATE, OUT, FIRST, T, SEGMENT, COUNT, SHARE,
     qb, qt, qh, kb, kt, kh, vb, vt, vh,
     K: tl.constexpr, V: tl.constexpr, C: tl.constexpr, BV: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
@@ -207,22 +210,21 @@ def _pass(
     v_p = V_ + b * vb + h * vh + t[:, None] * vt + e[None, :]
     o_p = OUT + (b * T * heads + h) * V + t[:, None] * (heads * V) + e[None, :]
     line = (b * heads + h) * SEGMENT
-    square = t[:, None] * C + t[None, :]
+    square = tl.arange(0, 2 * C)[:, None] * C + t[None, :]
     for n in tl.range(0, COUNT, num_stages=STAGES):
         first = (FIRST + n * C).to(tl.int64)
         live = (first + t < T)[:, None]
         k = tl.load(k_p + first * kt, mask=live, other=0.0)
         q = tl.load(q_p + first * qt, mask=live, other=0.0)
         v = tl.load(v_p + first * vt, mask=live, other=0.0)
-        inverse = tl.load(INVERSES + (line + n) * (C * C) + square)
-        weights = tl.load(WEIGHTS + (line + n) * (C * C) + square)
+        solved = tl.load(SOLVED + (line + n) * (2 * C * C) + square)
         row = FACTORS + (line + n) * (3 * C) + t
         near = state.to(k.dtype)
         held = tl.dot(k, near, input_precision=PRECISION) * tl.load(row)[:, None]
         missing = (v.to(tl.float32) - held).to(k.dtype)
-        written = tl.dot(inverse, missing, input_precision=PRECISION)
-        out = tl.dot(q, near, input_precision=PRECISION) * tl.load(row + C)[:, None]
-        out = tl.dot(weights, written.to(k.dtype), out, input_precision=PRECISION)
+        both = tl.dot(solved, missing, input_precision=PRECISION)
+        written, inside = tl.split(tl.permute(tl.reshape(both, (2, C, BV)), (1, 2, 0)))
+        out = tl.dot(q, near, input_precision=PRECISION) * tl.load(row + C)[:, None] + inside
         tl.store(o_p + first * (heads * V), out.to(OUT.dtype.element_ty), mask=live)
         left = (written * tl.load(row + 2 * C)[:, None]).to(k.dtype)
         state = tl.dot(tl.trans(k), left, state * tl.load(FADES + line + n), input_precision=PRECISION)

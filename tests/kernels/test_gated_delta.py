@@ -14,7 +14,9 @@ from longboard_kernels.gated_delta import gated_delta, gated_delta_ref
 from longboard_kernels.gated_delta_step import gated_delta_step, gated_delta_step_ref
 from longboard_kernels.tuned import forced
 
-SMALL = {"chunk": 64, "segment": 128, "values": 16, "num_warps": 4, "num_stages": 2, "prepare_warps": 4}
+SMALL = {
+    "chunk": 64, "segment": 128, "values": 16, "num_warps": 4, "num_stages": 2, "prepare_warps": 4, "prepare_registers": 255,
+}  # fmt: skip
 
 
 def make(
@@ -97,12 +99,13 @@ def test_half_precision_keeps_the_state_and_its_own_dtype(dtype: torch.dtype, to
     assert relative_error(state, end) < tolerance
 
 
-def test_a_cut_sequence_gives_the_same_as_a_whole_one_whatever_the_segments(device: str) -> None:
+@pytest.mark.parametrize("chunk", [16, 32, 64])
+def test_a_cut_sequence_gives_the_same_as_a_whole_one_whatever_the_segments(chunk: int, device: str) -> None:
     made = make(1, 300, 1, 2, 16, 16, device, torch.float32)
     state, parts = torch.zeros(1, 2, 16, 16, device=device), []
     with forced("gated_delta", SMALL | {"segment": 4096}):
         whole = gated_delta(**made)
-    with forced("gated_delta", SMALL):
+    with forced("gated_delta", SMALL | {"chunk": chunk}):
         for first, stop in ((0, 70), (70, 71), (71, 300)):
             parts.append(gated_delta(**{k: v[:, first:stop] for k, v in made.items()}, state=state))
     assert relative_error(torch.cat(parts, dim=1), whole) < 1e-5
