@@ -23,6 +23,7 @@ import os
 import sys
 import time
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,17 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "kernels"))
 import torch
 
 from longboard_tasks.engine.machine import report_hardware, report_software
+from longboard_tasks.suites.lra.architectures import batch_of
 from longboard_tasks.suites.lra.device_check import check_mixer
 from longboard_tasks.suites.lra.efficiency import PASSES, measure_cells
 from longboard_tasks.suites.lra.examples import open_examples
 from longboard_tasks.suites.lra.mixers.registry import NAMES
 from longboard_tasks.suites.lra.model import Architecture
 from longboard_tasks.suites.lra.summary import seeds_interval
-from longboard_tasks.suites.lra.tasks import TASKS, Shape
+from longboard_tasks.suites.lra.tasks import RECIPES, SPEED, TASKS, Shape
 from longboard_tasks.suites.lra.train import Data, Plan, train
 
 LENGTHS = (1_024, 2_048, 3_072, 4_096, 8_192, 16_384)
-BATCH_TOKENS = 4_096 * 32  # the paper's batch of 32 up to 4K; a smaller one beyond, of as many tokens
 TRAINED = (
     "softmax",
     "s4d",
@@ -103,8 +104,23 @@ def read(path: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text())["rows"] if path.exists() else []
 
 
+def read_of_this_device(path: Path, device: torch.device) -> list[dict[str, Any]]:
+    """The rows of an earlier call, unless another device made them: times of two devices do not stand in one table."""
+    if not path.exists():
+        return []
+    made_on, here = json.loads(path.read_text())["hardware"]["device"], report_hardware(device).device
+    if made_on != here:
+        print(f"efficiency: the rows there are of {made_on}; this is {here}, so they are measured again", flush=True)
+        return []
+    return read(path)
+
+
 def facts(device: torch.device) -> dict[str, Any]:
-    return {"hardware": report_hardware(device).model_dump(mode="json"), "software": dict(report_software())}
+    return {
+        "hardware": report_hardware(device).model_dump(mode="json"),
+        "software": dict(report_software()),
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def check(arguments: argparse.Namespace, device: torch.device) -> set[str]:
@@ -127,12 +143,12 @@ def check(arguments: argparse.Namespace, device: torch.device) -> set[str]:
 
 def measure(arguments: argparse.Namespace, device: torch.device, right: set[str], deadline: float) -> None:
     path = arguments.out / "efficiency.json"
-    rows = read(path)
+    rows = read_of_this_device(path, device)
     have = {(row["mixer"], row["tokens"]) for row in rows}
     lengths = (64, 128) if arguments.tiny else LENGTHS
     shape = Shape(16, 2, 2, 16, 32, "class", 0.0) if arguments.tiny else None
     for tokens in lengths:  # all mixers at one length first: a table cut short is still comparable
-        batch = 2 if arguments.tiny else min(32, BATCH_TOKENS // tokens)
+        batch = 2 if arguments.tiny else batch_of(SPEED, tokens)
         for name in (name for name in arguments.mixers if name in right and (name, tokens) not in have):
             if time.monotonic() > deadline:
                 print(f"efficiency: out of time before {name} at {tokens}", flush=True)
@@ -157,18 +173,24 @@ def none_for_nan(value: Any) -> Any:
 
 
 def learn(arguments: argparse.Namespace, device: torch.device, right: set[str], deadline: float) -> None:
-    counts = (64, 16, 16) if arguments.tiny else arguments.examples
-    steps = 4 if arguments.tiny else arguments.steps
+    toy = RECIPES["listops_smoke"]
+    counts = toy.examples if arguments.tiny else arguments.examples
+    steps = toy.budget.steps if arguments.tiny else arguments.steps
     print(f"listops: making {sum(counts)} expressions", flush=True)
     parts = [
         open_examples("listops", split, count=count, cache=arguments.out / "cache", processes=os.cpu_count() or 1)
         for split, count in zip(("train", "validation", "test"), counts, strict=True)
     ]
-    budget = replace(TASKS["listops"].budget, steps=steps, warm_up=steps // 10, batch=2 if arguments.tiny else 32)
+    budget = (
+        toy.budget if arguments.tiny else replace(TASKS["listops"].budget, steps=steps, warm_up=steps // 10, batch=32)
+    )
     for seed in range(arguments.seeds):
         for name in (name for name in arguments.train if name in right):
             left = deadline - time.monotonic()
-            plan = Plan("listops", Architecture(name), seed, budget, evaluate_every=max(2, steps // 6))
+            plan = Plan(
+                "listops", Architecture(name), seed, budget, evaluate_every=max(2, steps // 6),
+                shape=toy.shape if arguments.tiny else None,
+            )  # fmt: skip
             if is_done(arguments.out / "listops" / plan.name):
                 continue
             if left < 20:

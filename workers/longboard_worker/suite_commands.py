@@ -140,6 +140,13 @@ def _find(name: str, task: str = "") -> SuiteInfo | None:
     except UnknownName as error:
         print(error, file=sys.stderr)
         return None
+    if suite.trains:
+        command = f"python -m longboard_tasks.suites.{suite.name} --help"
+        print(
+            f"{suite.label} trains architectures: it has no prompts and no answers to score. See `{command}`.",
+            file=sys.stderr,
+        )
+        return None
     if suite.kind != "accuracy":
         print(f"{suite.label} measures speed: it has no samples and no answers.", file=sys.stderr)
         return None

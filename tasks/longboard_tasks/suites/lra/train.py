@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,6 +87,7 @@ class Outcome:
     dtype: Dtype  # of the products; weights are fp32
     device: str
     torch: str
+    measured_at: str  # ISO, UTC
 
 
 def build(plan: Plan) -> Classifier:
@@ -198,6 +200,7 @@ def train(
         dtype=dtype,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         torch=torch.__version__,
+        measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     (folder / "outcome.json").write_text(json.dumps(asdict(outcome), indent=2) + "\n")
     return outcome
