@@ -82,7 +82,7 @@ def test_an_accelerated_mamba_may_be_continued_by_any_number_of_tokens() -> None
     assert run_self_test(open_reader(loaded.model)).mode == "shared"  # the stock one: token by token only
 
 
-@pytest.mark.parametrize("name", ["mamba2", "llama"])
+@pytest.mark.parametrize("name", ["mamba2", "llama", "qwen3-next"])
 def test_half_precision_is_within_its_own_tolerance(name: str) -> None:
     outcome = accelerate(own(name, torch.bfloat16).model)
     assert outcome.accepted, outcome.reason
