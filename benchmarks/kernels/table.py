@@ -39,6 +39,12 @@ def write_table(parts: list[dict[str, Any]], path: Path) -> None:
             f"commit {timed[0].get('commit') or 'unknown'}; read {ceilings['bytes_per_s'] / 1e12:.2f} TB/s, bf16 product "
             f"{ceilings['flops_per_s'] / 1e12:.0f} TFLOP/s. Graph replays, L2 flushed; of tuned and untuned tiles the faster.",
         ]
+        present = {name: version for part in parts for name, version in part.get("peers", {}).items()}
+        if present:
+            lines += [
+                "",
+                "Peers that were installed: " + ", ".join(f"{n} {v}".strip() for n, v in present.items()) + ".",
+            ]
     path.write_text("\n".join(lines) + "\n")
 
 
