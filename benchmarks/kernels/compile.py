@@ -167,7 +167,7 @@ def list_ssd(states: int, tile: Any) -> Iterator[Spec]:
     signature = types(bf16="BETWEEN", fp32="SUMS STATE", i="CHUNKS H")
     yield f"{name} chain", ssd._chain, signature, sizes | {"P": 64, "BLOCK": 1024}, 4, 3
     signature = types(bf16="X C PRODUCTS BETWEEN Y", fp32="STEPS SUMS SKIP", i="T H SHARE G xb xt xh cb ct cg")
-    constants = sizes | tiles | precise | {"P": 64, "HAS_SKIP": True}
+    constants = sizes | tiles | precise | {"P": 64, "HEADS": tile["heads"], "HAS_SKIP": True}
     yield f"{name} outputs", ssd._outputs, signature, constants, tile["num_warps"], tile["num_stages"]
     signature = types(
         bf16="X DT B C Y", fp32="A STATE SKIP BIAS", f="LEAST MOST", i="P H SHARE xb xh db dh bb bg cb cg"

@@ -197,15 +197,17 @@ def time_one_ssd(
     now = dict(tuned.choose("ssd_scan", key))
     if tuning and key not in found:
         scan = [
-            {"chunk": q, "rows": m, "keys": n, "num_warps": w, "num_stages": s}
-            for q, m, n, w, s in (
-                (256, 64, 64, 4, 1),
-                (256, 64, 32, 4, 2),
-                (256, 64, 64, 4, 2),
-                (256, 64, 32, 4, 3),
-                (256, 128, 64, 4, 1),
-                (256, 128, 64, 8, 1),
-                (128, 64, 64, 4, 1),
+            {"chunk": q, "rows": m, "keys": n, "heads": h, "num_warps": w, "num_stages": s}
+            for q, m, n, h, w, s in (
+                (256, 64, 64, 1, 4, 1),
+                (256, 64, 32, 1, 4, 2),
+                (256, 64, 64, 2, 4, 1),
+                (256, 64, 32, 2, 4, 2),
+                (256, 64, 64, 1, 4, 2),
+                (256, 64, 32, 1, 4, 3),
+                (256, 128, 64, 1, 8, 1),
+                (256, 128, 32, 2, 8, 2),
+                (256, 128, 64, 2, 8, 1),
             )
         ]
         best = dict(bench.tune("ssd_scan", key, [now | c for c in scan], lambda: ssd_scan(**made), now))

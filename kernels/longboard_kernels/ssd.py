@@ -1,6 +1,10 @@
 """K3: the chunk scan of Mamba-2 (state space duality), with a state that is carried in and out."""
 
+# mypy: disable-error-code="assignment"
+# (tuples that grow in a loop unrolled at compile time have no one type)
 from __future__ import annotations
+
+import math
 
 import torch
 import triton
@@ -80,10 +84,11 @@ def ssd_scan(
     _chain[(size * padded // piece, heads, batch)](
         between, sums, kept, chunks, heads, P=size, NS=states, N=padded, Q=chunk, BLOCK=piece, num_warps=4
     )
-    _outputs[(heads * tiles, chunks, batch)](
+    together = math.gcd(config["heads"], heads // groups)
+    _outputs[(heads // together * tiles, chunks, batch)](
         x, c, products, between, steps, sums, skip if skip is not None else a, y, tokens, heads, heads // groups, groups,
         *x.stride()[:3], *c.stride()[:3],
-        P=size, NS=states, N=padded, Q=chunk, BM=rows, BK=keys, HAS_SKIP=skip is not None, PRECISION=precision,
+        P=size, NS=states, N=padded, Q=chunk, BM=rows, BK=keys, HEADS=together, HAS_SKIP=skip is not None, PRECISION=precision,
         num_warps=config["num_warps"], num_stages=config["num_stages"],
     )  # fmt: skip
     if state is not None and kept is not state:
@@ -254,11 +259,12 @@ def _chain(
 def _outputs(
     X, C, PRODUCTS, BETWEEN, STEPS, SUMS, SKIP, Y, T, H, SHARE, G, xb, xt, xh, cb, ct, cg,
     P: tl.constexpr, NS: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, BM: tl.constexpr, BK: tl.constexpr,
-    HAS_SKIP: tl.constexpr, PRECISION: tl.constexpr,
+    HEADS: tl.constexpr, HAS_SKIP: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """BM tokens of one chunk and head: what the state before the chunk gives, and what the chunk gives itself."""
+    """BM tokens of one chunk and of HEADS heads of a group: what the state before the chunk gives, and what the chunk gives
+    itself. C and its products with B are read once for these heads."""
     m0 = (tl.program_id(0) % (Q // BM)) * BM
-    h = tl.program_id(0) // (Q // BM)
+    h0 = tl.program_id(0) // (Q // BM) * HEADS
     chunk = tl.program_id(1)
     b = tl.program_id(2).to(tl.int64)
     first = chunk.to(tl.int64) * Q
@@ -267,37 +273,60 @@ def _outputs(
     m = m0 + tl.arange(0, BM)
     k = tl.arange(0, BK)
     ok_m = first + m < T
-    g = h // SHARE
-    line = (b * H + h) * (tl.num_programs(1) * Q) + first
-    sum_m = tl.load(SUMS + line + m)
+    g = h0 // SHARE
     c = tl.load(
         C + b * cb + first * ct + g * cg + m[:, None] * ct + n[None, :],
         mask=ok_m[:, None] & (n < NS)[None, :],
         other=0.0,
     )
-    state = tl.load(BETWEEN + ((b * tl.num_programs(1) + chunk) * H + h) * (P * N) + p[None, :] * N + n[:, None])
-    x_p = X + b * xb + first * xt + h * xh
+    line = (b * H + h0) * (tl.num_programs(1) * Q) + first  # of the first head; the others follow in equal steps
+    width = tl.num_programs(1) * Q
+    x_p = X + b * xb + first * xt + h0 * xh
+    state_p = BETWEEN + ((b * tl.num_programs(1) + chunk) * H + h0) * (P * N) + p[None, :] * N + n[:, None]
     product = PRODUCTS + ((b * tl.num_programs(1) + chunk) * G + g) * (Q * Q) + m[:, None] * Q
     # Decay from k to m goes by way of the block's beginning: what lies before the block is scaled by one factor a column, and all
     # of it by one factor a row afterwards. Both factors are at most 1.
-    begin = tl.load(SUMS + line + m0 - 1, mask=m0 > 0, other=0.0)
-    acc = tl.dot(c, state, input_precision=PRECISION) * tl.exp2(begin)
+    begins = ()
+    accs = ()
+    for i in tl.static_range(HEADS):
+        begin = tl.load(SUMS + line + i * width + m0 - 1, mask=m0 > 0, other=0.0)
+        begins = begins + (begin,)
+        accs = accs + (tl.dot(c, tl.load(state_p + i * (P * N)), input_precision=PRECISION) * tl.exp2(begin),)
     for k0 in tl.range(0, m0, BK):
-        s = tl.load(product + (k0 + k)[None, :])
-        x = tl.load(x_p + (k0 + k)[:, None] * xt + p[None, :], mask=(first + k0 + k < T)[:, None], other=0.0)
-        weight = tl.load(STEPS + line + k0 + k) * tl.exp2(begin - tl.load(SUMS + line + k0 + k))
-        acc += tl.dot((s.to(tl.float32) * weight[None, :]).to(x.dtype), x, input_precision=PRECISION)
-    acc *= tl.exp2(sum_m - begin)[:, None]
+        s = tl.load(product + (k0 + k)[None, :]).to(tl.float32)
+        added = ()
+        for i in tl.static_range(HEADS):
+            x = tl.load(
+                x_p + i * xh + (k0 + k)[:, None] * xt + p[None, :], mask=(first + k0 + k < T)[:, None], other=0.0
+            )
+            at = line + i * width + k0 + k
+            weight = tl.load(STEPS + at) * tl.exp2(begins[i] - tl.load(SUMS + at))
+            added = added + (accs[i] + tl.dot((s * weight[None, :]).to(x.dtype), x, input_precision=PRECISION),)
+        accs = added
+    sums_m = ()
+    scaled = ()
+    for i in tl.static_range(HEADS):
+        sum_m = tl.load(SUMS + line + i * width + m)
+        sums_m = sums_m + (sum_m,)
+        scaled = scaled + (accs[i] * tl.exp2(sum_m - begins[i])[:, None],)
+    accs = scaled
     for k0 in tl.range(m0, m0 + BM, BK):
         s = tl.load(product + (k0 + k)[None, :]).to(tl.float32)
-        x = tl.load(x_p + (k0 + k)[:, None] * xt + p[None, :], mask=(first + k0 + k < T)[:, None], other=0.0)
-        sum_k = tl.load(SUMS + line + k0 + k)
-        step = tl.load(STEPS + line + k0 + k)
         seen = m[:, None] >= (k0 + k)[None, :]
-        s = tl.where(seen, s * tl.exp2(sum_m[:, None] - sum_k[None, :]) * step[None, :], 0.0)
-        acc += tl.dot(s.to(x.dtype), x, input_precision=PRECISION)
-    if HAS_SKIP:
-        x = tl.load(x_p + m[:, None] * xt + p[None, :], mask=ok_m[:, None], other=0.0)
-        acc += x.to(tl.float32) * tl.load(SKIP + h).to(tl.float32)
-    y = Y + ((b * T + first) * H + h) * P + (m[:, None] * H).to(tl.int64) * P + p[None, :]
-    tl.store(y, acc.to(Y.dtype.element_ty), mask=ok_m[:, None])
+        added = ()
+        for i in tl.static_range(HEADS):
+            x = tl.load(
+                x_p + i * xh + (k0 + k)[:, None] * xt + p[None, :], mask=(first + k0 + k < T)[:, None], other=0.0
+            )
+            sum_k = tl.load(SUMS + line + i * width + k0 + k)
+            step = tl.load(STEPS + line + i * width + k0 + k)
+            own = tl.where(seen, s * tl.exp2(sums_m[i][:, None] - sum_k[None, :]) * step[None, :], 0.0)
+            added = added + (accs[i] + tl.dot(own.to(x.dtype), x, input_precision=PRECISION),)
+        accs = added
+    for i in tl.static_range(HEADS):
+        acc = accs[i]
+        if HAS_SKIP:
+            x = tl.load(x_p + i * xh + m[:, None] * xt + p[None, :], mask=ok_m[:, None], other=0.0)
+            acc += x.to(tl.float32) * tl.load(SKIP + h0 + i).to(tl.float32)
+        y = Y + ((b * T + first) * H + h0 + i) * P + (m[:, None] * H).to(tl.int64) * P + p[None, :]
+        tl.store(y, acc.to(Y.dtype.element_ty), mask=ok_m[:, None])
