@@ -32,9 +32,9 @@ def selective_scan(
     softplus  False: dt is taken as it is
     returns   y [B, T, D] contiguous, dtype of u; everything inside in fp32
 
-    Source: Gu and Dao 2023 (Mamba, arXiv:2312.00752), algorithm 2. Long sequences are cut into segments. A first launch finds each
-    segment's end from a state of zero, without outputs; a short one chains the ends; the last scans all segments side by side,
-    each from its true state. So a long sequence pays its exponentials twice, everything else once.
+    Source: Gu and Dao 2023 (Mamba, arXiv:2312.00752), algorithm 2. Long sequences are cut into segments. A first launch finds
+    each segment's end from a state of zero, without outputs; a short one chains the ends; the last scans all segments side by
+    side, each from its true state. So a long sequence pays its exponentials twice, everything else once.
     Held to `selective_scan_ref`: 1e-5 relative in fp32; 3e-3 in bf16.
     Cost: u, dt, z, y once; D*N exponentials a token bind before memory does.
     Raises KernelInputError for N that is no multiple of 4 or above 64, a channel stride other than 1, a state that is not fp32.

@@ -1,6 +1,6 @@
 """K3: the chunk scan of Mamba-2 (state space duality), with a state that is carried in and out."""
 
-# mypy: disable-error-code="assignment"
+# mypy: disable-error-code="assignment, var-annotated"
 # (tuples that grow in a loop unrolled at compile time have no one type)
 from __future__ import annotations
 
@@ -324,9 +324,9 @@ def _outputs(
             added = added + (accs[i] + tl.dot(own.to(x.dtype), x, input_precision=PRECISION),)
         accs = added
     for i in tl.static_range(HEADS):
-        acc = accs[i]
+        out = accs[i]
         if HAS_SKIP:
             x = tl.load(x_p + i * xh + m[:, None] * xt + p[None, :], mask=ok_m[:, None], other=0.0)
-            acc += x.to(tl.float32) * tl.load(SKIP + h0 + i).to(tl.float32)
+            out += x.to(tl.float32) * tl.load(SKIP + h0 + i).to(tl.float32)
         y = Y + ((b * T + first) * H + h0 + i) * P + (m[:, None] * H).to(tl.int64) * P + p[None, :]
-        tl.store(y, acc.to(Y.dtype.element_ty), mask=ok_m[:, None])
+        tl.store(y, out.to(Y.dtype.element_ty), mask=ok_m[:, None])
