@@ -213,7 +213,18 @@ def test_a_training_goes_from_request_to_numbers_and_never_ranks_where_it_should
     assert board.status_code == 200
     assert "listops_smoke" not in board.content.decode()
     assert not FrontEntry.objects.exists()
-    assert client.get(f"/runs/{run.pk}/").status_code == 200
+    page = parsed(client.get(f"/runs/{run.pk}/"))
+    assert "lra@1/listops_smoke at 2,000 tokens" in text(page)
+    assert len(page.xpath("//section[@aria-labelledby='curves']//details")) == 2
+    steps = page.xpath("//section[@aria-labelledby='curves']//tbody/tr/td[1]/text()")
+    assert steps == ["2", "4", "2", "4"]
+    losses = [float(cell) for cell in page.xpath("//section[@aria-labelledby='curves']//tbody/tr/td[2]/text()")]
+    assert losses == pytest.approx([point.loss for curve in bundle.curves for point in curve.points], abs=1e-4)
+    model = text(parsed(client.get("/models/lra-softmax/")))
+    assert "ListOps, four steps of a toy (never ranked)" in model
+    suite = text(parsed(client.get("/suites/lra/")))
+    assert "Nowhere yet" in suite
+    assert "Generated stand-in for text (never ranked)" in suite
 
 
 @pytest.mark.parametrize(
@@ -323,8 +334,14 @@ def test_each_task_has_a_front_of_accuracy_against_its_own_training(measured, cl
         assert "There is no" in text(parsed(client.get(f"/boards/lra/{query}")))
     assert client.get("/boards/lra/lengths/").status_code == 200
     assert client.get(f"/compare/?system={softmax.slug}&system={s4d.slug}").status_code == 200
-    assert client.get("/suites/lra/").status_code == 200
-    assert client.get("/models/lra-s4d/").status_code == 200
+    suite = parsed(client.get("/suites/lra/"))
+    links = suite.xpath("//section[@aria-labelledby='places']//td/a/@href")
+    assert len(links) == 2
+    assert all(client.get(link).status_code == 200 for link in links)
+    hardware = parsed(client.get("/hardware/local-cpu/"))
+    assert "Long Range Arena: Byte-level text" in text(hardware)
+    assert "Byte-level text" in text(parsed(client.get("/models/lra-s4d/")))
+    assert "Training rate" in text(parsed(client.get(f"/systems/{s4d.slug}/")))
 
 
 def test_a_run_that_failed_is_missing_from_its_own_tasks_board_alone(measured, client):

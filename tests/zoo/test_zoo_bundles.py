@@ -27,7 +27,7 @@ def test_a_run_of_the_plan_has_the_same_name_everywhere_and_another_on_another_d
 
 
 def test_the_plan_asks_for_every_suite_and_for_no_task_at_a_length_that_cannot_hold_it():
-    assert {ask.suite for ask in (*ASKS, SPEED)} == set(SUITES) - {"kv", "lra"}  # those ask for every Method, and of architectures
+    assert {ask.suite for ask in (*ASKS, SPEED)} == set(SUITES) - {"kv", "lra"}  # for every Method; architectures
     for spec in specs():
         for task in spec.tasks:
             assert SUITES[spec.suite].task(task).least_context_length <= spec.context_length

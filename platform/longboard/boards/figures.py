@@ -374,6 +374,51 @@ class LengthSeries:
     points: tuple[tuple[int, Quantity], ...]  # by rising context length
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingSeries:
+    seed: int
+    points: tuple[tuple[int, float], ...]  # (step, loss), by rising step
+
+
+def draw_training(series: Sequence[TrainingSeries], *, size: Size = WIDE) -> dict[str, Any]:
+    """Loss by training step, one line a seed, in the shape of `draw_lengths`."""
+    losses = [loss for s in series for _, loss in s.points]
+    if not losses:
+        return {}
+    frame, last = size.frame, max(step for s in series for step, _ in s.points)
+    x = Scale(0, last * 1.02, frame.left, frame.right)
+    pad = max((max(losses) - min(losses)) * 0.06, 0.01)
+    y = Scale(max(0.0, min(losses) - pad), max(losses) + pad, frame.bottom, frame.top)
+    return {
+        "size": size.name,
+        "width": _px(size.width),
+        "height": _px(size.height),
+        "font": _px(size.font),
+        "plot": _rect(frame),
+        "x_title": "Training step",
+        "y_title": "Training loss",
+        "x_middle": _px((frame.left + frame.right) / 2),
+        "x_title_y": _px(size.height - 10),
+        "y_middle": _px((frame.top + frame.bottom) / 2),
+        "x_ticks": [
+            {"at": _px(x(tick)), "text": f"{tick:,.0f}", "y": _px(frame.bottom + 18)}
+            for tick in x.ticks(6 if size.width > 500 else 3)
+        ],
+        "y_ticks": _y_ticks(y, frame),
+        "series": [
+            {
+                "mark": mark_of(s.seed),
+                "line": _path([(x(step), y(loss)) for step, loss in s.points]),
+                "points": [
+                    {"x": _px(x(step)), "y": _px(y(loss)), "says": f"seed {s.seed}, step {step:,}: {loss:.4f}"}
+                    for step, loss in s.points
+                ],
+            }
+            for s in series
+        ],
+    }
+
+
 def _rect(box: Box) -> dict[str, str]:
     return {
         "x": _px(box.left),

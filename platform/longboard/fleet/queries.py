@@ -15,6 +15,7 @@ from longboard.boards.models import Cell
 from longboard.fleet.models import Hardware, Node, Pool
 from longboard.quantities import ago_text, bytes_text, count_text, duration_text, length_label
 from longboard.submissions.models import Attempt, Run
+from longboard_tasks.catalogue import SUITES
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +84,27 @@ def hardware_page(slug: str, viewer: Any, now: datetime) -> HardwarePage | None:
     hardware = Hardware.objects.filter(slug=slug).first()
     if hardware is None:
         return None
-    places = (
+    rows = (
         Cell.objects.filter(hardware=hardware, suite__kind="accuracy", suite__is_current=True, metric="accuracy")
-        .values_list("suite__name", "suite__title", "context_length")
+        .values_list("suite__name", "suite__title", "context_length", "task")
         .annotate(Count("pk"))
-        .order_by("suite__name", "context_length")
+        .order_by("suite__name", "context_length", "task")
     )
+    places: Counter[tuple[str, str, int, str]] = Counter()
+    for name, title, length, task, count in rows:
+        info = SUITES.get(name)
+        own = next((t for t in info.tasks if t.name == task), None) if info and info.trains else None
+        if own is None:
+            places[name, title, length, ""] += count
+        elif own.role != "unranked":  # tasks with a length each have a board each
+            places[name, f"{title}: {own.title}", length, f"&task={task}"] += count
     return HardwarePage(
         hardware=hardware,
         facts=_facts(hardware),
         pools=tuple(pool_lines(Pool.objects.filter(hardware=hardware), viewer, now)),
         places=tuple(
-            (title, length_label(n), f"{reverse('board', args=[name])}?hardware={slug}&length={n}", count)
-            for name, title, n, count in places
+            (title, length_label(n), f"{reverse('board', args=[name])}?hardware={slug}&length={n}{task}", count)
+            for (name, title, n, task), count in places.items()
         ),
     )
 

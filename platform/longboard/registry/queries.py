@@ -98,6 +98,24 @@ class EfficiencyLine:
     cells: tuple[tuple[Quantity | None, str], ...]
 
 
+# Of what was trained from scratch, and of the clock of the same suite, which trains nothing.
+TRAINED_METRICS = (
+    "accuracy", "train_tokens_per_s", "train_peak_memory_bytes", "forward_tokens_per_s", "forward_peak_memory_bytes",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedLine:
+    """One task of a suite that trains. `cells`: number and its run's address, in the order of TRAINED_METRICS."""
+
+    system: str
+    mark: Mark
+    task: str
+    length: str
+    note: str  # what the number is no part of
+    cells: tuple[tuple[Quantity | None, str], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     value: str
@@ -124,6 +142,8 @@ class ModelPage:
     heat: HeatMap | None
     efficiency_metrics: tuple[MetricInfo, ...]
     efficiency: tuple[EfficiencyLine, ...]
+    trained: tuple[TrainedLine, ...]
+    trained_titles: tuple[str, ...]
 
 
 def model_page(slug: str, query: Mapping[str, Any]) -> ModelPage | None:
@@ -136,7 +156,12 @@ def model_page(slug: str, query: Mapping[str, Any]) -> ModelPage | None:
     hardware = {c.hardware.slug: c.hardware for c in sorted(cells, key=lambda c: c.hardware.slug)}
     chosen_hw = hardware.get(query.get("hardware", "")) or next(iter(hardware.values()), None)
     here = [c for c in cells if chosen_hw and c.hardware_id == chosen_hw.pk]
-    accuracy = [c for c in here if c.suite.kind == "accuracy" and c.metric == suite_info(c.suite).headline_metric]
+    infos = {c.suite_id: suite_info(c.suite) for c in here}
+    accuracy = [
+        c
+        for c in here
+        if c.suite.kind == "accuracy" and c.metric == infos[c.suite_id].headline_metric and not infos[c.suite_id].trains
+    ]
     suites = {c.suite.label: c.suite for c in sorted(accuracy, key=lambda c: c.suite.label)}
     suite = suites.get(query.get("suite", "")) or next(iter(suites.values()), None)
     shown = [c for c in accuracy if suite and c.suite_id == suite.pk]
@@ -165,6 +190,8 @@ def model_page(slug: str, query: Mapping[str, Any]) -> ModelPage | None:
         heat=_heat_map(heat_system, chosen_hw.pk, suite.pk) if heat_system and chosen_hw and suite else None,
         efficiency_metrics=metrics,
         efficiency=_efficiency(efficiency, systems, metrics),
+        trained=_trained([c for c in here if infos[c.suite_id].trains], systems, infos),
+        trained_titles=tuple(METRICS[metric].title for metric in TRAINED_METRICS),
     )
 
 
@@ -285,6 +312,36 @@ def _efficiency(
     )
 
 
+ROLES = {"scored": "", "beside": "no part of the mean", "unranked": "never ranked"}
+
+
+def _trained(
+    cells: Iterable[Cell], systems: Mapping[int, System], infos: Mapping[int, SuiteInfo]
+) -> tuple[TrainedLine, ...]:
+    """Task by task, in the suite's own order; the mean stands on its board."""
+    found = {(c.system_id, c.suite_id, c.task, c.context_length, c.metric): c for c in cells}
+    lines = []
+    for system, suite, task, length in sorted({key[:4] for key in found}):
+        info = next((t for t in infos[suite].tasks if t.name == task), None)
+        if info is None:
+            continue
+        own = [found.get((system, suite, task, length, metric)) for metric in TRAINED_METRICS]
+        lines.append(
+            (
+                infos[suite].tasks.index(info),
+                TrainedLine(
+                    system=systems[system].label,
+                    mark=mark_of(system),
+                    task=info.title,
+                    length=length_label(length),
+                    note=ROLES[info.role],
+                    cells=tuple((_quantity(c), reverse("run", args=[c.last_run_id])) if c else (None, "") for c in own),
+                ),
+            )
+        )
+    return tuple(line for _, line in sorted(lines, key=lambda pair: pair[0]))
+
+
 # --- Suites ----------------------------------------------------------------------------------------------------------
 
 
@@ -295,7 +352,7 @@ class SuitePage:
     tasks: tuple[tuple[TaskInfo, tuple[MetricInfo, ...]], ...]
     board_url: str
     versions: tuple[Suite, ...]
-    places: tuple[tuple[str, str, int, str], ...]  # hardware, length, Systems with a number, board's address
+    places: tuple[tuple[str, str, str, int, str], ...]  # hardware, task of its own, length, Systems, board's address
 
 
 def suite_lines() -> list[SuitePage]:
@@ -308,13 +365,13 @@ def suite_page(name: str) -> SuitePage | None:
     suite = next((s for s in versions if s.is_current), versions[0] if versions else None)
     if suite is None:
         return None
-    headline = suite_info(suite).headline_metric
-    places = (
-        Cell.objects.filter(suite=suite, metric=headline)
-        .values_list("hardware__title", "context_length", "hardware__slug")
-        .annotate(Count("pk"))
-        .order_by("hardware__title", "context_length")
-    )
+    info = suite_info(suite)
+    cells = Cell.objects.filter(suite=suite, metric=info.headline_metric)
+    fields = ["hardware__title", "context_length", "hardware__slug"]
+    if info.trains:  # each task has boards at its own length alone
+        cells = cells.filter(task__in=[task.name for task in info.tasks if task.role != "unranked"])
+        fields.append("task")
+    places = cells.values_list(*fields).annotate(Count("system", distinct=True)).order_by(*fields)
     return _suite_page(suite, tuple(versions), tuple(places))
 
 
@@ -328,7 +385,13 @@ def _suite_page(suite: Suite, versions: tuple[Suite, ...], places: tuple[Any, ..
         board_url=board,
         versions=versions,
         places=tuple(
-            (title, length_label(length), count, f"{board}?hardware={slug}&length={length}" if board else "")
-            for title, length, slug, count in places
+            (
+                title,
+                info.task(task[0]).title if task else "",
+                length_label(length),
+                count,
+                f"{board}?hardware={slug}&length={length}{f'&task={task[0]}' if task else ''}" if board else "",
+            )
+            for title, length, slug, *task, count in places
         ),
     )

@@ -16,7 +16,9 @@ from django.utils import timezone
 
 from longboard.accounts.models import User
 from longboard.quantities import Quantity, ago_text, count_text, duration_text, length_label, percent_text, quantity
+from longboard.registry.suites import suite_info
 from longboard.results.models import Bundle, Measurement, Sample
+from longboard.submissions.curves import Curves, curves_of
 from longboard.submissions.models import Attempt, Run, Submission
 from longboard.submissions.picking import queue_place
 from longboard_tasks.catalogue import METRICS
@@ -73,7 +75,7 @@ def run_lines(runs: QuerySet[Run], now: datetime) -> list[RunLine]:
         RunLine(
             id=run.pk,
             url=reverse("run", args=[run.pk]),
-            what=f"{run.suite.label} at {length_label(run.context_length)}",
+            what=f"{what_of(run)} at {length_label(run.context_length)}",
             system=run.system.label,
             pool=run.pool.title,
             state=run.state,
@@ -85,6 +87,11 @@ def run_lines(runs: QuerySet[Run], now: datetime) -> list[RunLine]:
         )
         for run in rows
     ]
+
+
+def what_of(run: Run) -> str:
+    """The suite; of one that trains, with its task, which each Run has one of."""
+    return f"{run.suite.label}/{run.tasks[0]}" if suite_info(run.suite).trains else run.suite.label
 
 
 def latest_runs(runs: QuerySet[Run], now: datetime, *, most: int = 20) -> list[RunLine]:
@@ -239,8 +246,10 @@ class RunPage:
     pool: str
     length: str
     tasks: str
+    samples_are: str
     times: tuple[tuple[str, str], ...]
     measurements: tuple[MeasurementLine, ...]
+    curves: Curves | None
     bundle: Bundle | None
     manifest: tuple[tuple[str, str], ...]
     may_cancel: bool
@@ -301,7 +310,7 @@ def run_page(run: Run, viewer: Any) -> RunPage:
     return RunPage(
         run=run,
         live=live_run(run),
-        title=f"{run.suite.label} at {length_label(run.context_length)} tokens",
+        title=f"{what_of(run)} at {length_label(run.context_length)} tokens",
         system=run.system.label,
         model_url=reverse("model", args=[run.system.model.slug]),
         submission_url=reverse("submission", args=[run.submission_id]),
@@ -311,8 +320,10 @@ def run_page(run: Run, viewer: Any) -> RunPage:
         pool=run.pool.title,
         length=f"{run.context_length:,}",
         tasks=", ".join(run.tasks),
+        samples_are="Trainings" if suite_info(run.suite).trains else "Samples",
         times=_times(run),
         measurements=tuple(_measurement_line(m) for m in run.measurements.order_by("task", "metric", "depth")),
+        curves=curves_of(run),
         bundle=bundle,
         manifest=manifest_lines(bundle.manifest) if bundle else (),
         may_cancel=may_steer and not run.is_final,
