@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import time
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -10,12 +11,14 @@ from django.core.management import CommandError, call_command
 from tests.factories import NOW
 from tests.signing import make_bundle, make_key, sign_bundle
 
-from longboard.boards.models import Cell
+from longboard.boards.models import Cell, Column, FrontEntry
+from longboard.boards.ranking import refresh_due
 from longboard.embedded.setup import load_shipped_baselines
 from longboard.errors import LongboardError
 from longboard.fleet.models import Node, Pool
 from longboard.registry.services import sync_catalogue
 from longboard.results.baselines import BaselineRefused, Loaded, load_baselines
+from longboard.results.loading import STALE_S, Loading, loading_now, say_loading
 from longboard.results.models import Bundle, Measurement, Sample
 from longboard.submissions.models import Run
 from longboard_tasks.baselines import FOLDER, machines, public_key, read_baselines
@@ -70,6 +73,53 @@ def test_a_fresh_site_gets_runs_measurements_and_board_cells_with_hardware_and_d
     run = Run.objects.order_by("pk").first()
     assert run.started_at == datetime(2026, 11, 24, 12, tzinfo=UTC)
     assert "2026-11-24" in run.submission.note
+
+
+def test_boards_are_ranked_once_the_last_bundle_is_in(shipped, monkeypatch):
+    ranked = []
+    monkeypatch.setattr("longboard.boards.ranking.refresh", lambda **place: ranked.append(Bundle.objects.count()))
+    shipped.load()
+    assert set(ranked) == {2}
+    monkeypatch.undo()
+    refresh_due(now=NOW)
+    assert not Column.objects.filter(ranked_at=None).exists()
+    assert FrontEntry.objects.filter(metric="accuracy", cost_metric="ttft_ms", on_front=True).count() == 1
+
+
+def test_no_two_bundles_are_of_one_moment_so_a_board_kept_meanwhile_is_seen_to_be_old(shipped):
+    shipped.load()
+    moments = Cell.objects.values_list("suite__name", "updated_at").distinct()
+    assert len(moments) == len({at for _, at in moments}) == 2
+
+
+def test_the_home_page_says_how_far_the_load_is_until_it_ends(shipped, client, monkeypatch):
+    said = []
+
+    def look(done, total):
+        say_loading(done, total)
+        said.append("results that ship with Longboard are being checked" in client.get("/").content.decode())
+
+    monkeypatch.setattr("longboard.results.baselines.say_loading", look)
+    shipped.load()
+    assert said[0]
+    assert not said[-1]
+
+
+def test_a_load_that_is_refused_is_over(shipped):
+    shipped.write(shipped.bundles, key=make_key()[0])
+    say_loading(1, 9)
+    with pytest.raises(LongboardError):
+        shipped.load()
+    assert loading_now() is None
+
+
+def test_a_load_that_was_killed_is_not_told_of_for_long(monkeypatch):
+    say_loading(1, 9)
+    assert loading_now() == Loading(1, 9)
+    later = time.time() + STALE_S + 1
+    monkeypatch.setattr("longboard.results.loading.time.time", lambda: later)
+    assert loading_now() is None
+    say_loading(9, 9)
 
 
 def test_loading_again_changes_nothing(shipped):

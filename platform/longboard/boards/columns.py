@@ -120,7 +120,9 @@ def rebuild_all(*, now: datetime) -> int:
 
 
 def _store(key: Key, column: Slice, now: datetime) -> None:
-    Column.objects.update_or_create(**_where(key), defaults={**pack(column), "updated_at": now, "ranked_at": None})
+    fields = {**pack(column), "updated_at": now, "ranked_at": None}
+    if not Column.objects.filter(**_where(key)).update(**fields):
+        Column.objects.create(**_where(key), **fields)
     _drop_fronts(key)
 
 

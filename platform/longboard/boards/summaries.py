@@ -34,8 +34,8 @@ HISTORY = ("system_id", "hardware_id", "suite_id", "task", "metric", "context_le
            "unit", "trust", "runs", "last_run_id")  # fmt: skip
 
 
-def update_summaries(*, run: Run, now: datetime) -> None:
-    """Recomputes the Cells of one accepted Run's key, and what follows from them.
+def update_summaries(*, run: Run, now: datetime, rank: bool = True) -> None:
+    """Recomputes the Cells of one accepted Run's key, and what follows from them; without `rank`, ranks and fronts stay due.
 
     The hardware row is locked, so that two Runs accepted at once do not overwrite each other's summary.
     """
@@ -86,6 +86,8 @@ def update_summaries(*, run: Run, now: datetime) -> None:
         if cell.metric == "accuracy" and (by_seed := scores.get(cell.task)):
             _store_scores(cell, by_seed)
     write_means(run.suite, run.system_id, run.pool.hardware_id, run.context_length, now=now)
+    if not rank:
+        return
     # A mean over tasks with a length each may stand at another length than this Run's.
     lengths = {run.context_length, mean_length(suite_info(run.suite)) or run.context_length}
     done = [refresh(hardware=run.pool.hardware, context_length=n, now=now, most=INLINE) for n in sorted(lengths)]

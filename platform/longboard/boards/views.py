@@ -32,6 +32,7 @@ from longboard.boards.length_page import length_page
 from longboard.boards.system_page import SystemPage, system_page
 from longboard.errors import BadRequest
 from longboard.registry.models import Suite
+from longboard.results.loading import loading_now
 
 EMBED_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; frame-ancestors *; base-uri 'none'; "
@@ -46,7 +47,7 @@ def home(request: HttpRequest) -> HttpResponse:
     board = queries.board(found, BoardView.from_query(found.info, _only(request, "length"))) if found else None
     template = "boards/_headline.html" if is_partial(request) else "boards/home.html"
     latest = () if is_partial(request) else latest_results()
-    response = render(request, template, {"board": board, "latest": latest})
+    response = render(request, template, {"board": board, "latest": latest, "loading": loading_now()})
     return _cacheable(request, response, s_maxage=30)
 
 

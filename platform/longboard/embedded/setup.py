@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from django.conf import settings
@@ -26,10 +27,12 @@ LOCAL_USER = "local"
 
 def prepare_data() -> Pool:
     """Everything that needs no running site. A second call changes nothing."""
-    call_command("migrate", verbosity=0, interactive=False)
-    sync_catalogue()
-    call_command("collectstatic", verbosity=0, interactive=False)
-    return ensure_local_pool(report=read_hardware_report())
+    with ThreadPoolExecutor(1) as beside:  # the node's report imports torch, which takes as long as all the rest
+        report = beside.submit(read_hardware_report)
+        call_command("migrate", verbosity=0, interactive=False)
+        sync_catalogue()
+        call_command("collectstatic", verbosity=0, interactive=False)
+        return ensure_local_pool(report=report.result())
 
 
 def load_shipped_baselines() -> str:

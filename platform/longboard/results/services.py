@@ -32,12 +32,15 @@ log = logging.getLogger(__name__)
 RECHECK_AFTER = timedelta(seconds=30)
 
 
-def receive_bundle(*, attempt_id: UUID, node: Node, fence: int, signed: SignedBundle, now: datetime) -> Bundle:
+def receive_bundle(
+    *, attempt_id: UUID, node: Node, fence: int, signed: SignedBundle, now: datetime, rank: bool = True
+) -> Bundle:
     """Stores a node's signed bundle for its Attempt, then checks it: running -> uploaded -> accepted or rejected.
 
     Idempotent by digest: the same bundle again gives the same row; another one for the same Attempt raises Conflict.
     A bundle of a lost Attempt is kept as `late` and never counted. Raises BadRequest for a payload that is not a
-    ResultBundle and NotAllowed for a signature that is not the node's; then nothing is stored.
+    ResultBundle and NotAllowed for a signature that is not the node's; then nothing is stored. Who brings many passes
+    `rank=False` and ranks the boards once after the last (`ranking.refresh_due`).
     """
     if not Attempt.objects.filter(pk=attempt_id, node=node).exists():
         raise NotFound(f"This node has no attempt {attempt_id}.")
@@ -56,7 +59,7 @@ def receive_bundle(*, attempt_id: UUID, node: Node, fence: int, signed: SignedBu
         raise BadRequest(f"The bundle belongs to attempt {parsed.attempt_id}, fence {parsed.fence}, not to this one.")
     bundle = _store(attempt_id=attempt_id, node=node, fence=fence, signed=signed, parsed=parsed, now=now)
     if bundle.attempt.run.state == Run.State.UPLOADED:
-        bundle = settle(bundle=bundle, now=now)
+        bundle = settle(bundle=bundle, now=now, rank=rank)
     return bundle
 
 
@@ -114,7 +117,7 @@ def _receipt_facts(run: Run, bundle: Bundle) -> dict:
 
 
 @transaction.atomic
-def settle(*, bundle: Bundle, now: datetime) -> Bundle:
+def settle(*, bundle: Bundle, now: datetime, rank: bool = True) -> Bundle:
     """Checks a stored bundle and writes all that follows in one transaction: uploaded -> accepted or rejected.
 
     Called twice, the second call finds the Run settled and changes nothing.
@@ -160,9 +163,9 @@ def settle(*, bundle: Bundle, now: datetime) -> Bundle:
         # All at once and in one order, or two Runs that lift each other would wait for each other.
         sheets = {run.pool.hardware_id, *(other.pool.hardware_id for other in also)}
         list(Hardware.objects.select_for_update().filter(pk__in=sheets).order_by("pk"))
-        update_summaries(run=run, now=now)
+        update_summaries(run=run, now=now, rank=rank)
         for other in also:  # its row was lifted, too
-            update_summaries(run=other, now=now)
+            update_summaries(run=other, now=now, rank=rank)
         log.info("run accepted", extra={"run": run.pk, "node": bundle.node.name})
     bundle.save(update_fields=["state", "reason"])
     attempt.save(update_fields=["closed_as", "closed_at", "failure_message"])

@@ -1,5 +1,6 @@
 import signal
 import time
+from threading import Thread
 from typing import Any
 
 from django.conf import settings
@@ -27,18 +28,19 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         pool = prepare_data()
-        self.stdout.write(load_shipped_baselines())
         port = free_port(options["port"])
         supervisor = Supervisor(settings.DATA_DIR / "logs", site_environment(port))
         try:
             start_web(supervisor, port)
+            self.stdout.write(
+                f"Longboard serves on http://127.0.0.1:{port}/ (logs: {supervisor.log_dir}). Ctrl-C ends it."
+            )
+            # Every bundle is checked and scored as if a node had sent it, 50 ms each; the home page says how far that is.
+            Thread(target=lambda: self.stdout.write(load_shipped_baselines()), daemon=True).start()
             start_platform_celery(supervisor)
             if not options["no_node"]:
                 enrol_local_node(pool=pool, home=node_home(), environment=supervisor.environment)
                 start_node(supervisor, node_home(), models_dir())
-            self.stdout.write(
-                f"Longboard serves on http://127.0.0.1:{port}/ (logs: {supervisor.log_dir}). Ctrl-C ends it."
-            )
             while True:
                 time.sleep(0.5)
                 supervisor.check()
