@@ -61,6 +61,7 @@ def readme(model: ZooModel) -> str:
             for m in baseline.bundle.measurements:
                 if (m.task, m.metric, m.depth) == ("single", "accuracy", None):
                     where = f"{manifest.hardware.device or manifest.hardware.cpu}, {run.system.runtime.dtype}"
+                    where += "" if run.system.runtime.kernels == "stock" else ", our kernels"
                     rows[m.context_length, where] = f"| {m.context_length:,} | {say(m)} | {where} |"
     return README.format(
         title=model.title,
@@ -97,13 +98,24 @@ def tables() -> str:
             f"| `{model.id}` | {model.family} | `{model.architecture}` | {model.parameters:,} | {card['tokens_seen']:,} "
             f"| {card['steps']:,} | {card['seconds']} | {rate:,.0f} | {card['final_loss']:.3f} |"
         )
-    for machine in sorted({baseline.machine for baseline in all_baselines()}):
-        lines += ["", *baseline_tables([b for b in all_baselines() if b.machine == machine], list(cards))]
+    for (machine, kernels), part in sorted(by_table().items()):
+        lines += ["", *baseline_tables(machine, kernels, part, list(cards))]
     return "\n".join(lines)
 
 
-def baseline_tables(baselines: list[Baseline], models: list[str]) -> list[str]:
-    """All that one machine's bundles say, as two tables: shares of right answers, and speed and memory."""
+def by_table() -> dict[tuple[str, str], list[Baseline]]:
+    """The bundles by machine, and by whose kernels ran."""
+    found: dict[tuple[str, str], list[Baseline]] = defaultdict(list)
+    for baseline in all_baselines():
+        found[baseline.machine, baseline.bundle.run.system.runtime.kernels].append(baseline)
+    return found
+
+
+def baseline_tables(machine: str, kernels: str, baselines: list[Baseline], models: list[str]) -> list[str]:
+    """What one machine's bundles say, as two tables: shares of right answers, and speed and memory. Models with none are left
+    out."""
+    present = {baseline.bundle.run.system.model.id for baseline in baselines}
+    models = [model for model in models if model in present]
     rows: dict[tuple[str, str, str, int], dict[str, Measurement]] = defaultdict(dict)
     days, hardware = set(), ""
     for baseline in baselines:
@@ -115,10 +127,13 @@ def baseline_tables(baselines: list[Baseline], models: list[str]) -> list[str]:
             if m.depth is None:
                 rows[f"{run.suite}@{run.suite_version}", m.task, m.metric, m.context_length][run.system.model.id] = m
     lines = [
-        f"Baselines `{baselines[0].machine}`: {hardware}, {' and '.join(sorted(days))}, stock classes through the engine."
+        f"Baselines `{machine}`: {hardware}, {' and '.join(sorted(days))}, stock classes through the engine"
+        + (", with our kernels." if kernels != "stock" else ".")
     ]
     for is_share in (True, False):
         chosen = {key: found for key, found in rows.items() if (next(iter(found.values())).unit == "share") == is_share}
+        if not chosen:
+            continue
         lines += ["", "| suite/task | metric | context length | " + " | ".join(f"`{model}`" for model in models) + " |"]
         lines.append("| --- | --- | --- |" + " --- |" * len(models))
         for (suite, task, metric, length), found in sorted(chosen.items()):
