@@ -14,6 +14,7 @@ from longboard_tasks.engine.byte_tokenizer import build_byte_tokenizer
 from longboard_tasks.engine.errors import SuiteError
 from longboard_tasks.engine.journal import hash_prompt
 from longboard_tasks.suites.babilong import suite as babilong
+from longboard_tasks.suites.kv.cells import Cell, Outcome, table_of
 from longboard_tasks.suites.kv.plan import SOURCES, TASKS, expected
 from longboard_tasks.suites.kv.scoring import score
 from longboard_tasks.suites.kv.suite import FEW_SHOT_TOKENS, least_length, make_sample, new_tokens
@@ -127,3 +128,16 @@ def golden():
 def test_samples_are_the_tokens_that_version_1_was_published_with():
     """One changed token is a new suite version: old scores would no longer be about the same prompts."""
     assert golden() == json.loads(GOLDEN.read_text())
+
+
+def test_the_table_sets_methods_beside_no_method_of_their_shape_and_length() -> None:
+    def outcome(method: str, length: int, held: float, failure: str = "") -> Outcome:
+        values = {"cache_bytes": held, "ttft_ms": 1_500.0, "tpot_ms": 20.0, "peak_memory_bytes": 4e9}
+        return Outcome(Cell("llama-1b", length, method, 0.25), 0, 2, {} if failure else values, 10.0, failure)
+
+    table = table_of(
+        [outcome("none", 1_024, 8e6), outcome("snapkv", 1_024, 2e6), outcome("h2o", 4_096, 1e6, "no time left")]
+    )
+    assert "### llama-1b, 1,024 tokens" in table
+    assert "| snapkv | 0.25 | 2.0 | 0.250 | 1,500 | 10 | 20.0 | 4.00 | 2 |" in table
+    assert table.index("### llama-1b, 4,096 tokens") < table.index("| h2o | 0.25 | no time left |")

@@ -61,3 +61,29 @@ def line_of(outcome: Outcome) -> str:
         f"{head} TTFT {v['ttft_ms']:10.1f} ms (compressing {outcome.compress_ms:8.1f}), TPOT {v['tpot_ms']:7.2f} ms, "
         f"cache {v['cache_bytes'] / 1e6:9.2f} MB, peak {v['peak_memory_bytes'] / 1e9:6.2f} GB, n={outcome.n}"
     )
+
+
+def table_of(outcomes: Sequence[Outcome]) -> str:
+    """Markdown: a table for each shape and length, methods against no method."""
+    lines: list[str] = []
+    for shape, length in dict.fromkeys((o.cell.shape, o.cell.context_length) for o in outcomes):
+        here = [o for o in outcomes if (o.cell.shape, o.cell.context_length) == (shape, length)]
+        plain = next((o.values for o in here if o.cell.method == "none"), {})
+        lines += [
+            f"### {shape}, {length:,} tokens",
+            "",
+            "| method | budget | cache, MB | of the full cache | TTFT, ms | of it compressing | TPOT, ms | peak, GB | n |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        ]
+        for o in here:
+            v, head = o.values, f"| {o.cell.method} | {o.cell.budget:g} "
+            if o.failure:
+                lines.append(f"{head}| {o.failure} | | | | | | |")
+                continue
+            share = f"{v['cache_bytes'] / plain['cache_bytes']:.3f}" if plain else ""
+            lines.append(
+                f"{head}| {v['cache_bytes'] / 1e6:,.1f} | {share} | {v['ttft_ms']:,.0f} | {o.compress_ms:,.0f} "
+                f"| {v['tpot_ms']:.1f} | {v['peak_memory_bytes'] / 1e9:.2f} | {o.n} |"
+            )
+        lines.append("")
+    return "\n".join(lines)

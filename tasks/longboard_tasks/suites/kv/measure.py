@@ -5,7 +5,8 @@
 First the methods are checked on the device against the CPU; if they disagree nothing is timed. Then cells (shape, length, method,
 budget) are taken from one queue by a process a device, short ones first. Each cell is one bundle of `efficiency@1/generate`,
 DIR/bundles/SHAPE/*.json, on disk as soon as it exists; `python -m longboard_tasks.baselines.pack` signs them. It ends by
-itself: a cell that is expected to last beyond the budget is not begun, and DIR/summary.json says which these are.
+itself: a cell that is expected to last beyond the budget is not begun, and DIR/summary.json says which these are, DIR/summary.md
+holds the tables.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from longboard_tasks.engine.trie import Schedule
 from longboard_tasks.evaluate import OpenSystem, make_manifest
 from longboard_tasks.intervals import median_interval
 from longboard_tasks.suites.efficiency.generate import STEPS, Repeat, draw_prompt, run_once
-from longboard_tasks.suites.kv.cells import WHOLE_MATRIX, Cell, Outcome, line_of, plan_cells
+from longboard_tasks.suites.kv.cells import WHOLE_MATRIX, Cell, Outcome, line_of, plan_cells, table_of
 from longboard_tasks.suites.kv.check import check_device, sums_by
 from longboard_tasks.suites.segments import prose_ids
 
@@ -264,6 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "not_begun": [asdict(cell) for cell in planned if cell not in done],
         }
         write_whole(asked.out / "summary.json", json.dumps(summary, indent=1))
+        write_whole(asked.out / "summary.md", table_of(found))
     measured = sum(not outcome.failure for outcome in found)
     print(f"{measured} of {len(planned)} cells measured; {len(faults)} faults", flush=True)
     cells.cancel_join_thread()
