@@ -159,6 +159,13 @@ def test_a_quote_tells_time_and_memory_of_each_training_and_stores_nothing(ada):
         "lra@1/image", "lra@1/pathfinder", "lra@1/listops", "lra@1/text", "lra@1/retrieval", "lra@1/pathx",
     ]  # fmt: skip
     assert all("3 x" in line.says or "GiB" in line.says for line in quoted.lines)
+    # Two cores would need months for the shortest: the site ends a run long before.
+    assert {line.verdict for line in quoted.lines} == {"may not fit"}
+    assert all(
+        "longer than this site lets a run take, 24 h" in line.says for line in quoted.lines if "3 x" in line.says
+    )
+    (toy,) = quote(author=ada, request=ask(tasks=("lra/listops_smoke",))).lines
+    assert (toy.verdict, toy.prompts) == ("fits", 3)
     assert quoted.total
     assert Model.objects.count() == models
 

@@ -11,7 +11,7 @@ from longboard_tasks.suites.lra.device_check import check_mixer
 from longboard_tasks.suites.lra.efficiency import measure_cells, mixer_flops
 from longboard_tasks.suites.lra.mixers.registry import MIXERS, NAMES
 from longboard_tasks.suites.lra.model import Architecture
-from longboard_tasks.suites.lra.summary import SIX, average, seeds_interval
+from longboard_tasks.suites.lra.summary import accuracy_interval, seeds_interval
 from longboard_tasks.suites.lra.tasks import TASKS, Shape
 
 CPU = torch.device("cpu")
@@ -28,12 +28,13 @@ def test_seeds_have_students_interval_and_one_seed_has_wilsons():
             seeds_interval(wrong, 10)
 
 
-def test_an_average_needs_every_task_of_its_rule():
-    five = {name: 0.1 * number for number, name in enumerate(TASKS) if name != "pathx128"}
-    assert average(five) == pytest.approx(0.2)
-    assert average(five, SIX) is None
-    assert average({**five, "pathx128": 0.5}, SIX) == pytest.approx(0.25)
-    assert average({"listops": 0.4}) is None
+def test_an_accuracy_has_the_wider_end_of_both_its_intervals():
+    agreeing = [0.400, 0.401, 0.402]  # three seeds that agree by chance say little about the test split
+    value, low, high = accuracy_interval(agreeing, 500)
+    assert (low, high) == wilson(value, 500)
+    apart = [0.3, 0.4, 0.5]
+    assert accuracy_interval(apart, 500) == seeds_interval(apart, 500)
+    assert accuracy_interval([0.4], 500) == seeds_interval([0.4], 500)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -207,12 +207,16 @@ class Longboard:
         *,
         model: str,
         suites: Sequence[str],
-        context_lengths: Sequence[int],
+        context_lengths: Sequence[int] = (),
         pools: Sequence[str],
         idempotency_key: str = "",
         **more: Any,
     ) -> Submission:
-        """Submits a System; `more` are further fields of the request (method, budget, dtype, tasks, samples, seed, note)."""
+        """Submits a System; `more` are further fields of the request (method, budget, dtype, tasks, samples, seed, note).
+
+        An architecture (`lra-s4d`, with `configuration={"causal": True, "states": 32}`) needs no context lengths: its tasks have
+        theirs.
+        """
         body = {
             "model": model,
             "suites": list(suites),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from longboard_worker.api import ApiError, Longboard
 
@@ -20,7 +22,11 @@ def add_site_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     submit = kinds.add_parser("submit", help="submit a model; needs LONGBOARD_TOKEN")
     submit.add_argument("--model", required=True)
     submit.add_argument("--suites", required=True, help="niah,efficiency")
-    submit.add_argument("--lengths", required=True, help="context lengths in tokens: 1024,4096")
+    submit.add_argument("--lengths", default="", help="context lengths in tokens: 1024,4096; none for lra")
+    submit.add_argument("--tasks", default="", help="some tasks alone: niah/vt, lra/listops")
+    submit.add_argument(
+        "--configuration", type=json.loads, default={}, help='of an architecture (lra), as JSON: {"causal": true}'
+    )
     submit.add_argument("--pools", required=True)
     submit.add_argument("--note", default="")
     submit.add_argument("--wait", action="store_true", help="until every run has ended")
@@ -75,12 +81,16 @@ def _told(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Na
 
 def submit_command(args: argparse.Namespace) -> int:
     site = _client(args)
+    more: dict[str, Any] = {"tasks": args.tasks.split(",")} if args.tasks else {}
+    if args.configuration:
+        more["configuration"] = args.configuration
     submission = site.submit(
         model=args.model,
         suites=args.suites.split(","),
-        context_lengths=[int(n) for n in args.lengths.split(",")],
+        context_lengths=[int(n) for n in args.lengths.split(",") if n],
         pools=args.pools.split(","),
         note=args.note,
+        **more,
     )
     print(submission.url)
     if not args.wait:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+
+from django.conf import settings
 
 from longboard.accounts.models import User
 from longboard.quantities import bytes_text, duration_text, length_label
@@ -64,6 +66,9 @@ def quote(*, author: User, request: SubmissionRequest) -> Quote:
                 says = "Nothing is known of this model's size before a node has loaded it."
                 lines.append(line(time="", memory="", verdict="not known", says=says))
                 continue
+            if variant is not None and asked.seconds_low > settings.TRAINING_WALL_S:
+                limit = duration_text(settings.TRAINING_WALL_S)
+                asked = replace(asked, fits=False, says=f"{asked.says}; longer than this site lets a run take, {limit}")
             low, high = low + asked.seconds_low, high + asked.seconds_high
             lines.append(
                 line(

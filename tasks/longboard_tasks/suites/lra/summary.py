@@ -1,13 +1,12 @@
-"""Several seeds as one accuracy with its interval, and averages over tasks by a named rule. Standard library only."""
+"""Several seeds as one accuracy with its interval. Standard library only."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import mean, stdev
 
 from longboard_tasks.intervals import wilson
-from longboard_tasks.suites.lra.tasks import TASKS
 
 T95 = (
     12.706,
@@ -21,8 +20,6 @@ T95 = (
     2.262,
 )  # Student's t at 97.5 %, 1 to 9 degrees of freedom
 MOST_SEEDS = len(T95) + 1
-FIVE = tuple(name for name in TASKS if name != "pathx128")  # the published average leaves Path-X out
-SIX = tuple(TASKS)  # later papers count it
 
 
 def seeds_interval(accuracies: Sequence[float], n: int) -> tuple[float, float, float]:
@@ -48,10 +45,3 @@ def accuracy_interval(accuracies: Sequence[float], n: int) -> tuple[float, float
     value, low, high = seeds_interval(accuracies, n)
     below, above = wilson(value, n)
     return value, min(low, below), max(high, above)
-
-
-def average(accuracies: Mapping[str, float], rule: Sequence[str] = FIVE) -> float | None:
-    """The mean over the tasks of `rule`; None while one of them is missing: averages of parts are not comparable."""
-    if any(task not in accuracies for task in rule):
-        return None
-    return mean(accuracies[task] for task in rule)
