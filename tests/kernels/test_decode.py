@@ -148,8 +148,8 @@ def test_groups_beyond_the_room_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("bits", "share_of_range"), [(8, 1 / 254), (4, 1 / 30)])
-def test_a_code_is_within_half_a_step_of_its_number(bits: int, share_of_range: float) -> None:
-    keys, values = torch.randn(2, 1, 2, 256, 8)
+def test_a_code_is_within_half_a_step_of_its_number(bits: int, share_of_range: float, device: str) -> None:
+    keys, values = torch.randn(2, 1, 2, 256, 8, device=device)
     for one, back, along in zip((keys, values), dequantise(quantise(keys, values, bits)), (2, 3), strict=True):
         parts, error = one.unflatten(2, (2, 128)), (one - back).unflatten(2, (2, 128)).abs()
         axis = along + 1
