@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from django.utils import timezone
 from tests import factories
 from tests.factories import NOW
 from tests.pages.reading import parsed, text
@@ -16,6 +17,8 @@ from longboard.boards.summaries import write_cells, write_means
 from longboard.errors import BadRequest, NotFound
 from longboard.registry.models import Model, Suite, System
 from longboard.registry.services import architecture_model, sync_catalogue
+from longboard.reports.requests import ReportRequest
+from longboard.reports.services import post_report
 from longboard.results.models import Bundle, Measurement, Sample
 from longboard.submissions.models import Run
 from longboard.submissions.quotes import quote
@@ -361,3 +364,29 @@ def test_a_run_that_failed_is_missing_from_its_own_tasks_board_alone(measured, c
     )  # fmt: skip
     assert "out of memory" in text(parsed(client.get("/boards/lra/?task=text")))
     assert "out of memory" not in text(parsed(client.get("/boards/lra/?task=retrieval")))
+
+
+def report(ada, model: str, **number) -> None:
+    said = {
+        "suite": "lra", "task": "listops", "metric": "accuracy", "context_length": 2_000, "value": 0.6, "n": 2_000,
+        "ci_low": 0.58, "ci_high": 0.62,
+    }  # fmt: skip
+    body = {"model": model, "hardware": "local-cpu", "source": "https://example.org/paper", "dtype": "bfloat16"}
+    post_report(
+        author=ada, request=ReportRequest.model_validate({**body, "numbers": [said | number]}), now=timezone.now()
+    )
+
+
+def test_somebody_elses_numbers_stand_on_its_task_for_who_asks_and_checkpoints_report_nothing_here(
+    measured, ada, client
+):
+    put(*measured[0], "listops", 0.4)
+    report(ada, "lra-s4d")
+    assert "S4D" not in text(parsed(client.get("/boards/lra/")))
+    assert "S4D" in text(parsed(client.get("/boards/lra/?trust=self-reported")))
+    with pytest.raises(BadRequest, match='trains architectures from scratch, and "llama-3m" has weights'):
+        report(ada, "llama-3m")
+    with pytest.raises(BadRequest, match="does not train architectures from scratch"):
+        report(ada, "lra-s4d", suite="niah", task="single")
+    with pytest.raises(BadRequest, match="has 2000 tokens, not 4000"):
+        report(ada, "lra-s4d", context_length=4_000)

@@ -164,11 +164,23 @@ def _check(number: NumberIn, info: SuiteInfo, model: Model, field: str) -> None:
             f'Task "{number.task}" is not in {info.label}. It has: {", ".join(t.name for t in info.tasks)}.',
             field=f"{field}/task",
         )
-    metrics = rankable_metrics(task)
+    if info.trains != (model.source == Model.Source.ARCHITECTURE):
+        raise BadRequest(
+            f'{info.label} {"trains" if info.trains else "does not train"} architectures from scratch, and "{model.slug}" '
+            f"{'has weights' if info.trains else 'is an architecture without weights'}.",
+            field=f"{field}/suite",
+        )
+    # What a training cost is no gain that a board ranks by, and still a number that can be reported.
+    metrics = task.metrics if info.trains else rankable_metrics(task)
     if number.metric not in metrics:
         raise BadRequest(
             f'Metric "{number.metric}" is not one of {info.label} {task.name}. It has: {", ".join(metrics)}.',
             field=f"{field}/metric",
+        )
+    if task.lengths and not task.runs_at(number.context_length):
+        raise BadRequest(
+            f"{info.label} {task.name} has {', '.join(map(str, task.lengths))} tokens, not {number.context_length}.",
+            field=f"{field}/context_length",
         )
     if number.context_length < task.least_context_length:
         raise BadRequest(
