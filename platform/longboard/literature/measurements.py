@@ -104,9 +104,9 @@ def main_stat(cell: Cell) -> Stat:
 
 @cache
 def load_tables() -> dict[str, Table]:
-    """By slug, newest first."""
+    """By slug, the fullest first."""
     tables = [_load(path) for path in sorted(FOLDER.glob("*.json"))]
-    return {t.slug: t for t in sorted(tables, key=lambda t: t.report.measured_at, reverse=True)}
+    return {t.slug: t for t in sorted(tables, key=lambda t: sum(not cell.failure for cell in t.cells), reverse=True)}
 
 
 def _load(path: Path) -> Table:
