@@ -74,9 +74,9 @@ def seed(models: int) -> dict[str, int]:
     copy(
         "registry_model",
         ["slug", "title", "source", "ref", "revision", "family", "architecture", "parameters", "max_positions", "licence",
-         "summary", "created_at", "updated_at"],
+         "summary", "configuration", "created_at", "updated_at"],
         ((f"bench-{i:05}", f"Bench {i:05}", "hub", f"bench/m-{i:05}", f"{i:040x}", rng.choice(FAMILIES), "LlamaForCausalLM",
-          int(10 ** rng.uniform(6.5, 11)), rng.choice((32_768, 65_536, 131_072, None)), "Apache-2.0", "", now, now)
+          int(10 ** rng.uniform(6.5, 11)), rng.choice((32_768, 65_536, 131_072, None)), "Apache-2.0", "", "{}", now, now)
          for i in range(models)),
     )  # fmt: skip
     copy(

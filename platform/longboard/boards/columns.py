@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 import numpy as np
 
@@ -120,7 +121,7 @@ def rebuild_all(*, now: datetime) -> int:
 
 
 def _store(key: Key, column: Slice, now: datetime) -> None:
-    fields = {**pack(column), "updated_at": now, "ranked_at": None}
+    fields = {**pack(column), "updated_at": now, "ranked_at": None, "revision": uuid4()}
     if not Column.objects.filter(**_where(key)).update(**fields):
         Column.objects.create(**_where(key), **fields)
     _drop_fronts(key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from django.db import models
 
 
@@ -97,6 +99,7 @@ class Column(models.Model):
     numbers = models.BinaryField()
     updated_at = models.DateTimeField(db_index=True)  # of its newest Cell; the newest Column is a page's version
     ranked_at = models.DateTimeField(null=True, help_text="when the rank ranges were worked out; null: they are due")
+    revision = models.UUIDField(default=uuid4, help_text="of `systems` and `numbers`: another one with every change")
 
     class Meta:
         constraints = [

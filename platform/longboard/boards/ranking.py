@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from django.db import transaction
@@ -101,8 +102,8 @@ def _rank(column: Column, now: datetime) -> None:
     numbers["best"], numbers["worst"] = rank_ranges(
         numbers["value"], sizes_of(numbers, column.task), _score_matrix(column, held)
     )
-    column.numbers, column.ranked_at = numbers.tobytes(), now
-    column.save(update_fields=["numbers", "ranked_at"])
+    column.numbers, column.ranked_at, column.revision = numbers.tobytes(), now, uuid4()
+    column.save(update_fields=["numbers", "ranked_at", "revision"])
 
 
 def sizes_of(numbers: columns.Numbers, task: str) -> np.ndarray:

@@ -83,12 +83,12 @@ class WithReports:
 
     def numbers(self, key: Key, *, hardware_id: int, systems: Sequence[int]) -> dict[tuple[int, int], Number]:
         rows = self._rows({**key.where, "system__in": list(systems)}, hardware_id).values_list(
-            "system_id", "context_length", "value", "ci_low", "ci_high", "n", "unit", "report_id", "report__created_at"
+            "system_id", "context_length", "value", "ci_low", "ci_high", "n", "unit", "report_id"
         )
         found = {}
-        for system, length, value, low, high, n, unit, report, since in rows:
+        for system, length, value, low, high, n, unit, report in rows:
             found[system, length] = Number(
-                system, length, value, low, high, n, unit, str(Trust.SELF_REPORTED), report_url(report), since
+                system, length, value, low, high, n, unit, str(Trust.SELF_REPORTED), report_url(report)
             )
         return found | self.base.numbers(key, hardware_id=hardware_id, systems=systems)
 

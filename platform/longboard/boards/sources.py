@@ -10,10 +10,10 @@ from itertools import chain
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-from django.db.models import Case, Q, Value, When
-from django.db.models.fields import BinaryField
+from django.db.models import Q
 
 from longboard.boards.columns import CELL_FIELDS, Slice, unpack_systems
+from longboard.boards.kept import Line, read_columns
 from longboard.boards.metrics import WHOLE_SUITE, mean_length
 from longboard.boards.models import Cell, Column, FrontEntry, PastCell
 from longboard.boards.prices import PRICE_FIELDS, Price, price_of
@@ -38,6 +38,9 @@ class Key:
     def where(self) -> dict[str, Any]:
         return {"suite": self.suite_id, "task": self.task, "metric": self.metric}
 
+    def line(self, hardware_id: int) -> Line:
+        return self.suite_id, self.task, self.metric, hardware_id
+
     @property
     def is_whole(self) -> bool:
         """Whether it is a mean over a suite's tasks."""
@@ -60,6 +63,9 @@ class CostPlace:
 
     suite_id: int
     task: str
+
+    def line(self, cost: str, hardware_id: int) -> Line:
+        return self.suite_id, self.task, cost, hardware_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,6 @@ class Number:
     unit: str
     trust: str
     url: str  # its Run, or the report that says it
-    updated_at: datetime
 
     def as_quantity(self) -> Quantity:
         return quantity(self.value, self.low, self.high, n=self.n, unit=self.unit)
@@ -141,35 +146,23 @@ class Live:
 
     def both(self, key: Key, *, cost: str, cost_place: CostPlace, hardware_id: int) -> dict[int, int]:
         """How many Systems have numbers on both axes, by length."""
-        there = Q(suite=cost_place.suite_id, task=cost_place.task, metric=cost)
-        rows = Column.objects.filter(Q(**key.where) | there, hardware=hardware_id).order_by()
-        gains: dict[int, np.ndarray] = {}
-        costs: dict[int, np.ndarray] = {}
-        for suite, metric, length, systems in rows.values_list("suite_id", "metric", "context_length", "systems"):
-            axis = gains if (suite, metric) == (key.suite_id, key.metric) else costs
-            axis[length] = unpack_systems(systems)
+        lines = key.line(hardware_id), cost_place.line(cost, hardware_id)
+        read = list(read_columns(*lines, length=None))
+        gains, costs = ({c.length: c.systems for c in read if c.line == line} for line in lines)
         return shared(gains, costs)
 
     def held(self, key: Key, *, cost: str, cost_place: CostPlace, hardware_id: int, length: int) -> Held:
-        here = {"suite": cost_place.suite_id, "task": cost_place.task, "metric": cost, "context_length": length}
-        wanted = Case(When(context_length=length, then="numbers"), default=Value(b""), output_field=BinaryField())
-        rows = (
-            Column.objects.filter(Q(**key.where) | Q(**here), hardware=hardware_id)
-            .annotate(packed=wanted)
-            .order_by("pk")
-        )
         gains, costs, elsewhere, ranked, changed = Slice.empty(), Slice.empty(), [], False, []
-        for suite_id, metric, at, systems, packed, updated_at, ranked_at in rows.values_list(
-            "suite_id", "metric", "context_length", "systems", "packed", "updated_at", "ranked_at"
-        ):
-            if at != length:
-                elsewhere.append(unpack_systems(systems))
-            elif (suite_id, metric) == (key.suite_id, key.metric):
-                gains, ranked = Slice.unpack(systems, packed), ranked_at is not None
-                changed.append(updated_at)
+        line = key.line(hardware_id)
+        for column in read_columns(line, cost_place.line(cost, hardware_id), length=length):
+            if column.numbers is None:
+                elsewhere.append(column.systems)
+                continue
+            changed.append(column.updated_at)
+            if column.line == line:
+                gains, ranked = column.numbers, column.is_ranked
             else:
-                costs = Slice.unpack(systems, packed)
-                changed.append(updated_at)
+                costs = column.numbers
         return Held(gains, costs, _others(elsewhere, gains.systems), ranked, max(changed, default=None))
 
     def front(self, key: Key, *, cost: str, hardware_id: int, length: int) -> Front | None:
@@ -180,7 +173,7 @@ class Live:
 
     def numbers(self, key: Key, *, hardware_id: int, systems: Sequence[int]) -> dict[tuple[int, int], Number]:
         rows = Cell.objects.filter(**key.where, hardware=hardware_id, system__in=list(systems)).order_by()
-        return {(n.system_id, n.length): n for n in _numbers(rows, "updated_at")}
+        return {(n.system_id, n.length): n for n in _numbers(rows)}
 
     def matrix(self, key: Key, *, hardware_id: int) -> dict[int, Slice]:
         rows = Column.objects.filter(**key.where, hardware=hardware_id).order_by("context_length")
@@ -242,7 +235,7 @@ class Past:
     def numbers(self, key: Key, *, hardware_id: int, systems: Sequence[int]) -> dict[tuple[int, int], Number]:
         where = {**key.where, "hardware": hardware_id, "system__in": list(systems)}
         now, past = self._rows(where)
-        return {(n.system_id, n.length): n for n in chain(_numbers(now, "updated_at"), _numbers(past, "since"))}
+        return {(n.system_id, n.length): n for n in chain(_numbers(now), _numbers(past))}
 
     def matrix(self, key: Key, *, hardware_id: int) -> dict[int, Slice]:
         by_length: dict[int, list[Any]] = defaultdict(list)
@@ -286,9 +279,9 @@ def _others(elsewhere: list[np.ndarray], here: np.ndarray) -> np.ndarray:
     return np.flatnonzero(seen)
 
 
-def _numbers(rows: Any, since: str) -> Iterator[Number]:
+def _numbers(rows: Any) -> Iterator[Number]:
     fields: Iterable[Any] = rows.values_list(
-        "system_id", "context_length", "value", "ci_low", "ci_high", "n", "unit", "trust", "last_run_id", since
+        "system_id", "context_length", "value", "ci_low", "ci_high", "n", "unit", "trust", "last_run_id"
     )
-    for system, length, value, low, high, n, unit, trust, run, moment in fields:
-        yield Number(system, length, value, low, high, n, unit, trust, run_url(run), moment)
+    for system, length, value, low, high, n, unit, trust, run in fields:
+        yield Number(system, length, value, low, high, n, unit, trust, run_url(run))
