@@ -247,6 +247,7 @@ def test_a_training_goes_from_request_to_numbers_and_never_ranks_where_it_should
         (lambda d: d["samples"][0].update(target="3" if d["samples"][0]["target"] != "3" else "4"), "target is not"),
         (lambda d: d["samples"][0].update(score=1 - d["samples"][0]["score"]), "does not follow from the answer"),
         (lambda d: d["curves"].clear(), "one for each of the 1 trainings"),
+        (lambda d: d["manifest"]["settings"].update(stand_in=True), "not trained on its own data"),
     ],
 )
 def test_numbers_that_do_not_follow_from_the_samples_are_rejected(ada, tmp_path, tamper, says):
@@ -364,6 +365,15 @@ def test_a_run_that_failed_is_missing_from_its_own_tasks_board_alone(measured, c
     )  # fmt: skip
     assert "out of memory" in text(parsed(client.get("/boards/lra/?task=text")))
     assert "out of memory" not in text(parsed(client.get("/boards/lra/?task=retrieval")))
+    factories.make_run(
+        second.submission, suite=second.suite, tasks=["speed"], context_length=4_096, state="failed", failure_class="oom",
+        pool=second.pool, samples=3,
+    )  # fmt: skip
+    page = parsed(client.get("/models/lra-s4d/"))
+    lines = [text(row) for row in page.xpath("//section[@aria-labelledby='trained-title']//tbody/tr")]
+    assert len(lines) == 2
+    assert all("failed: out of memory" in line for line in lines)
+    assert any("Speed of the text classifier" in line and "4K" in line for line in lines)
 
 
 def report(ada, model: str, **number) -> None:

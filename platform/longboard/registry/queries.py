@@ -18,6 +18,8 @@ from longboard.quantities import Quantity, count_text, length_label, percent_tex
 from longboard.registry.models import Model, Suite, System
 from longboard.registry.suites import suite_info
 from longboard.results.models import Measurement
+from longboard.submissions.models import Run
+from longboard.submissions.queries import FAILURE_WORDS
 from longboard_tasks.catalogue import METRICS, MetricInfo, SuiteInfo, TaskInfo
 from longboard_tasks.intervals import wilson
 
@@ -113,6 +115,8 @@ class TrainedLine:
     task: str
     length: str
     note: str  # what the number is no part of
+    failure: str  # of the latest Run, where no number came of any
+    failure_url: str
     cells: tuple[tuple[Quantity | None, str], ...]
 
 
@@ -147,7 +151,7 @@ class ModelPage:
 
 
 def model_page(slug: str, query: Mapping[str, Any]) -> ModelPage | None:
-    """A model with all its Systems on one hardware. Four statements."""
+    """A model with all its Systems on one hardware. Four statements; of an architecture six."""
     model = Model.objects.filter(slug=slug).select_related("owner").first()
     if model is None:
         return None
@@ -157,6 +161,17 @@ def model_page(slug: str, query: Mapping[str, Any]) -> ModelPage | None:
     chosen_hw = hardware.get(query.get("hardware", "")) or next(iter(hardware.values()), None)
     here = [c for c in cells if chosen_hw and c.hardware_id == chosen_hw.pk]
     infos = {c.suite_id: suite_info(c.suite) for c in here}
+    failures: list[Any] = []
+    if model.source == Model.Source.ARCHITECTURE:
+        ended = Run.objects.filter(system__in=systems, state__in=(Run.State.FAILED, Run.State.REJECTED))
+        if chosen_hw:
+            ended = ended.filter(pool__hardware=chosen_hw)
+        failures = list(
+            ended.order_by("finished_at").values_list(
+                "system_id", "suite_id", "tasks", "context_length", "pk", "failure_class"
+            )
+        )
+        infos |= {s.pk: suite_info(s) for s in Suite.objects.filter(pk__in={row[1] for row in failures})}
     accuracy = [
         c
         for c in here
@@ -190,7 +205,7 @@ def model_page(slug: str, query: Mapping[str, Any]) -> ModelPage | None:
         heat=_heat_map(heat_system, chosen_hw.pk, suite.pk) if heat_system and chosen_hw and suite else None,
         efficiency_metrics=metrics,
         efficiency=_efficiency(efficiency, systems, metrics),
-        trained=_trained([c for c in here if infos[c.suite_id].trains], systems, infos),
+        trained=_trained([c for c in here if infos[c.suite_id].trains], failures, systems, infos),
         trained_titles=tuple(METRICS[metric].title for metric in TRAINED_METRICS),
     )
 
@@ -316,12 +331,17 @@ ROLES = {"scored": "", "beside": "no part of the mean", "unranked": "never ranke
 
 
 def _trained(
-    cells: Iterable[Cell], systems: Mapping[int, System], infos: Mapping[int, SuiteInfo]
+    cells: Iterable[Cell], failures: Iterable[Any], systems: Mapping[int, System], infos: Mapping[int, SuiteInfo]
 ) -> tuple[TrainedLine, ...]:
-    """Task by task, in the suite's own order; the mean stands on its board."""
+    """Task by task, in the suite's own order; the mean stands on its board. What failed and has no number says why."""
     found = {(c.system_id, c.suite_id, c.task, c.context_length, c.metric): c for c in cells}
+    failed: dict[tuple[int, int, str, int], tuple[UUID, str]] = {}
+    for system, suite, tasks, length, run, why in failures:
+        failed[system, suite, tasks[0], length] = run, FAILURE_WORDS.get(why, "result rejected")
     lines = []
-    for system, suite, task, length in sorted({key[:4] for key in found}):
+    for system, suite, task, length in sorted({key[:4] for key in found} | set(failed)):
+        run, why = failed.get((system, suite, task, length), (None, ""))
+        measured = any(key[:4] == (system, suite, task, length) for key in found)
         info = next((t for t in infos[suite].tasks if t.name == task), None)
         if info is None:
             continue
@@ -335,6 +355,8 @@ def _trained(
                     task=info.title,
                     length=length_label(length),
                     note=ROLES[info.role],
+                    failure="" if measured else why,
+                    failure_url=reverse("run", args=[run]) if run and not measured else "",
                     cells=tuple((_quantity(c), reverse("run", args=[c.last_run_id])) if c else (None, "") for c in own),
                 ),
             )

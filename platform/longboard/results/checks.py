@@ -30,7 +30,7 @@ from longboard_tasks.suites.kv import plan as kv_plan
 from longboard_tasks.suites.kv import scoring as kv_scoring
 from longboard_tasks.suites.lra import plan as lra_plan
 from longboard_tasks.suites.lra.summary import accuracy_interval
-from longboard_tasks.suites.lra.tasks import SPEED
+from longboard_tasks.suites.lra.tasks import RECIPES, SPEED
 from longboard_tasks.suites.niah import plan as niah_plan
 from longboard_tasks.suites.niah import scoring as niah_scoring
 from longboard_tasks.suites.recall import plan as recall_plan
@@ -173,6 +173,8 @@ def _check_training(bundle: ResultBundle, run: RunSpec) -> None:
         if bundle.samples or bundle.curves:
             raise BundleRefused("samples: the clock asks nothing and trains nothing.")
         return
+    if bundle.manifest.settings.get("stand_in", False) != RECIPES[task].stand_in:
+        raise BundleRefused(f"manifest/settings/stand_in: {task} was not trained on its own data.")
     stated = next(m for m in bundle.measurements if m.metric == "accuracy")
     size = lra_plan.size_of_test(task)
     if size is not None and stated.n != size:

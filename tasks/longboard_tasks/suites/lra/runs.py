@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -169,7 +170,22 @@ def open_data(name: str, recipe: Recipe, *, models_dir: Path | None, work_dir: P
         )
         for split, count in zip(SPLITS, recipe.examples, strict=True)
     ]  # fmt: skip
+    for part, count in zip(parts, recipe.examples, strict=True):
+        if part.stand_in and not recipe.stand_in:
+            raise DataMissing(f"{files_at} is a generated stand-in: it may be trained on as lra/{name}_stand_in alone.")
+        if len(part) != count and not part.stand_in:
+            raise DataMissing(f"{files_at} has {len(part)} {part.split} examples; lra/{name} has {count}.")
     return Data(*parts)
+
+
+def _finished(folder: Path, plan: Plan, data: Data) -> Outcome | None:
+    """What an earlier attempt left of a training that it had ended."""
+    path = folder / plan.name / "outcome.json"
+    if not path.exists():
+        return None
+    told = Outcome(**json.loads(path.read_text()))
+    same = told.plan == json.loads(json.dumps(asdict(plan))) and told.data_sha256["train"] == data.train.sha256
+    return told if same and told.stopped == "budget" else None
 
 
 def _train(
@@ -200,14 +216,8 @@ def _train(
                 )
             )
 
-        outcome = train(
-            plan,
-            data,
-            folder,
-            device=device,
-            dtype=_dtype(spec),
-            say=lambda line: print(line, flush=True),
-            on_step=tell,
+        outcome = _finished(folder, plan, data) or train(
+            plan, data, folder, device=device, dtype=_dtype(spec), say=_say, on_step=tell
         )
         outcomes.append(outcome)
         before_tokens += round(outcome.train_tokens_per_s * outcome.train_s)
@@ -325,7 +335,7 @@ def _samples(name: str, test: Examples, predictions: np.ndarray, *, start: int) 
             SampleRecord(
                 task=name,
                 index=start + index,
-                prompt_tokens=max(1, *(len(side) for side in sides)) if len(sides) > 1 else max(1, len(sides[0])),
+                prompt_tokens=max(1, *(len(side) for side in sides)),
                 prompt_sha256=hashlib.sha256(b"".join(side.astype("<u2").tobytes() for side in sides)).hexdigest(),
                 prompt_tail=_tail(test.task, sides[-1]),
                 target=str(target),
@@ -357,6 +367,10 @@ def _spread(spec: RunSpec, metric: str, unit: Any, values: Sequence[float]) -> M
     """The mean over trainings; its ends are the least and the most."""
     mean = min(max(values), max(min(values), sum(values) / len(values)))
     return _row(spec, metric, unit, mean, min(values), max(values), len(values))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _digest(path: Path) -> str:

@@ -202,7 +202,9 @@ def train(
         torch=torch.__version__,
         measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    (folder / "outcome.json").write_text(json.dumps(asdict(outcome), indent=2) + "\n")
+    part = folder / "outcome.part"
+    part.write_text(json.dumps(asdict(outcome), indent=2) + "\n")
+    part.replace(folder / "outcome.json")
     return outcome
 
 
