@@ -355,6 +355,49 @@ def test_each_task_has_a_front_of_accuracy_against_its_own_training(measured, cl
     assert "Training rate" in text(parsed(client.get(f"/systems/{s4d.slug}/")))
 
 
+def test_the_suites_page_has_every_architecture_task_by_task_and_its_speed_by_length(
+    measured, client, django_assert_max_num_queries
+):
+    (softmax, first), (s4d, second) = measured
+    for task in SIX:
+        put(s4d, second, task, 0.7)
+    put(softmax, first, "listops", 0.9)
+    put(softmax, first, "listops_smoke", 0.1)
+    for length, rate in ((1_024, 5e4), (4_096, 2e4)):
+        common = {
+            "hardware": first.pool.hardware,
+            "suite": first.suite,
+            "trust": "measured",
+            "runs": 1,
+            "last_run": first,
+        }
+        cell = Cell(
+            **common, system=softmax, task="speed", metric="forward_tokens_per_s", context_length=length, value=rate,
+            ci_low=rate, ci_high=rate, n=7, unit="tokens/s",
+        )  # fmt: skip
+        write_cells([cell], now=NOW)
+    with django_assert_max_num_queries(8):
+        page = parsed(client.get("/suites/lra/"))
+    arena = page.xpath("//section[@aria-labelledby='arena']")[0]
+    heads = [text(cell) for cell in arena.xpath(".//thead//th")]
+    assert heads == [
+        "System", "ListOps", "Byte-level text", "Document retrieval", "Pixel-sequence images", "Pathfinder", "Path-X",
+        "ListOps, 1,500 steps", "Mean",
+    ]  # fmt: skip
+    rows = [[text(cell) for cell in row.xpath("./th|./td")] for row in arena.xpath(".//tbody/tr")]
+    assert [row[0] for row in rows] == [
+        "S4D (float32)",
+        "Softmax attention (float32)",
+    ]  # a mean goes before a higher part
+    assert rows[0][-1].startswith("0.70")
+    assert rows[1][-1] == "partial: 1 of 6 tasks"
+    assert rows[1][2] == "not measured"
+    for url in arena.xpath(".//thead//a/@href"):
+        assert client.get(url).status_code == 200
+    speed = page.xpath("//section[@aria-labelledby='speed-1']//tbody/tr")
+    assert [text(cell) for cell in speed[0].xpath("./td")] == ["50,000 tok/s", "20,000 tok/s"]
+
+
 def test_a_run_that_failed_is_missing_from_its_own_tasks_board_alone(measured, client):
     (softmax, first), (_, second) = measured
     put(softmax, first, "text", 0.6)

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from longboard.errors import LongboardError
 from longboard.form_errors import show_on
 from longboard.registry import queries, services
+from longboard.registry.arena import arena_of
 from longboard.registry.budgets import budget_view
 from longboard.registry.forms import HubModelForm
 from longboard.registry.methods import method_lines, method_page
@@ -56,7 +57,7 @@ def suite(request: HttpRequest, name: str) -> HttpResponse:
     page = queries.suite_page(name)
     if page is None:
         raise Http404(f'There is no suite "{name[:60]}". The suites page lists those that there are.')
-    return render(request, "registry/suite.html", {"page": page})
+    return render(request, "registry/suite.html", {"page": page, "arena": arena_of(page.suite, request.GET)})
 
 
 @require_safe
