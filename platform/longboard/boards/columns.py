@@ -67,6 +67,8 @@ class Slice:
 
     def at(self, systems: Ints) -> Numbers:
         """The numbers of these Systems, in their order; NaN values where one has none."""
+        if np.array_equal(systems, self.systems):  # most boards: everybody has a number
+            return self.numbers
         out = np.zeros(len(systems), NUMBER)
         out["value"] = out["low"] = out["high"] = np.nan
         if len(self.systems):

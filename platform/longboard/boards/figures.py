@@ -181,7 +181,7 @@ def _dots(gains: np.ndarray, costs: np.ndarray, x: Scale, y: Scale, unit: float)
     across = np.round(x.many(costs / unit) / grid).astype(np.int64)
     down = np.round(y.many(gains) / grid).astype(np.int64)
     spots = np.unique(across << 32 | down)
-    rows = zip((spots >> 32) * grid, (spots & 0xFFFFFFFF) * grid, strict=True)
+    rows = zip(((spots >> 32) * grid).tolist(), ((spots & 0xFFFFFFFF) * grid).tolist(), strict=True)
     return "".join([f"M{sx} {sy}h0" for sx, sy in rows])
 
 

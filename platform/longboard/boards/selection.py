@@ -16,7 +16,7 @@ from longboard.boards.columns import TRUSTS, Numbers
 from longboard.boards.metrics import METRICS
 from longboard.boards.paired import rank_ranges
 from longboard.boards.ranking import DRAWS, front_of, sizes_of
-from longboard.boards.sources import Held
+from longboard.boards.sources import Held, union
 from longboard.boards.systems import SIZES, Catalogue
 
 FEW = 60  # Systems: up to here a front that is worked out on the spot gets all its draws
@@ -64,7 +64,7 @@ def select(
     """`extra`: Systems without any number in this metric, shown for the reason why. `stored`: the front as kept, if fresh."""
     systems = held.gains.systems
     if len(held.elsewhere) or len(extra):
-        systems = np.unique(np.concatenate([systems, held.elsewhere, extra]))
+        systems = union(systems, held.elsewhere, extra)
     systems = systems[known.known(systems)]
     gains, costs = held.gains.at(systems), held.costs.at(systems)
     has_gain = ~np.isnan(gains["value"])
@@ -83,15 +83,17 @@ def select(
     on, chance = np.zeros(len(systems), bool), np.zeros(len(systems))
     both = ranked & ~np.isnan(costs["value"])
     if whole and stored is not None:
-        for system, (is_on, probability) in stored.items():
-            place = int(np.searchsorted(systems, system))
-            if place < len(systems) and systems[place] == system:
-                on[place], chance[place] = is_on, probability
+        ids = np.fromiter(stored, np.int64, len(stored))
+        place = np.minimum(np.searchsorted(systems, ids), max(0, len(systems) - 1))
+        found = systems[place] == ids if len(systems) else np.zeros(len(ids), bool)
+        on[place[found]] = np.array([is_on for is_on, _ in stored.values()], bool)[found]
+        chance[place[found]] = np.array([probability for _, probability in stored.values()], float)[found]
     elif both.any():
         draws = DRAWS if both.sum() <= FEW else ON_THE_SPOT_DRAWS
         on[both], chance[both] = front_of(gains[both], costs[both], view.cost, draws=draws)
+    rows = slice(None) if shown.all() else shown  # no copies of what is shown whole
     order = np.flatnonzero(shown)[
-        _order(view, gains[shown], costs[shown], on[shown], chance[shown], both[shown], known.label_order[at[shown]])
+        _order(view, gains[rows], costs[rows], on[rows], chance[rows], both[rows], known.label_order[at[rows]])
     ]
     return Selection(
         systems=systems[order],

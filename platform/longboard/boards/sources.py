@@ -263,20 +263,28 @@ def shared(gains: Mapping[int, np.ndarray], costs: Mapping[int, np.ndarray]) -> 
     """By length, how many ids are in both. Each array rises."""
     counts = {}
     for length in gains.keys() & costs.keys():
-        seen = np.zeros(max((int(ids[-1]) for ids in (gains[length], costs[length]) if len(ids)), default=0) + 1, bool)
-        seen[gains[length]] = True
-        counts[length] = int(seen[costs[length]].sum())
+        counts[length] = len(gains[length]) + len(costs[length]) - int(_seen(gains[length], costs[length]).sum())
     return counts
 
 
+def union(*parts: np.ndarray) -> np.ndarray:
+    """Ids in any of them, rising, as each of them is."""
+    return np.flatnonzero(_seen(*parts))
+
+
 def _others(elsewhere: list[np.ndarray], here: np.ndarray) -> np.ndarray:
-    """Ids in any of `elsewhere` and not `here`, rising. Ids are dense, so that a mask is ten times as fast as a sort."""
-    top = max((int(ids[-1]) for ids in (*elsewhere, here) if len(ids)), default=0)
-    seen = np.zeros(top + 1, bool)
-    for ids in elsewhere:
-        seen[ids] = True
+    """Ids in any of `elsewhere` and not `here`, rising."""
+    seen = _seen(*elsewhere, here)
     seen[here] = False
     return np.flatnonzero(seen)
+
+
+def _seen(*parts: np.ndarray) -> np.ndarray:
+    """Whether each id from 0 on is in any of them. Ids are dense, so that a mask is ten times as fast as a sort."""
+    seen = np.zeros(max((int(ids[-1]) for ids in parts if len(ids)), default=0) + 1, bool)
+    for ids in parts:
+        seen[ids] = True
+    return seen
 
 
 def _numbers(rows: Any) -> Iterator[Number]:
