@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "kernels"))
 
@@ -29,6 +29,7 @@ from torch import Tensor
 from longboard_kernels.cost import Ceilings, Cost, floor_ms
 from longboard_kernels.tuned import forced
 
+Round = Literal["ours", "tuned", "peers"]
 FLUSH_BYTES = 512 * 2**20
 GRAPH_BELOW_MS = 20.0
 
@@ -45,7 +46,8 @@ class Bench:
     def __init__(self, kernel: str, out: Path, budget_s: float, *, quick: bool = False) -> None:
         self.kernel, self.path, self.quick = kernel, out / f"{kernel}.json", quick
         self.started, self.budget_s, self.ok = time.perf_counter(), budget_s, True
-        self.tuned = False  # the second time round, with tuned tiles: peers are not timed again
+        # Cases go round three times: ours, ours with tuned tiles, peers. These come last: some compile for minutes at first.
+        self.round: Round = "ours"
         out.mkdir(parents=True, exist_ok=True)
         self.body: dict[str, Any] = {
             "kernel": kernel,
@@ -99,9 +101,9 @@ class Bench:
     def time(self, shape: str, side: str, work: Callable[[], Any], cost: Cost, **more: Any) -> float | None:
         """A row with the median in ms, its floor and its extra memory; returns the median."""
         row: dict[str, Any] = {"shape": shape, "side": side, **more, "floor_ms": floor_ms(cost, self.ceilings)}
-        if self.tuned:
-            if side != "ours":
-                return None
+        if (side == "ours") == (self.round == "peers"):
+            return None
+        if self.round == "tuned":
             row["tuned"] = True
         if self.left_s < 5:
             self.say("rows", row | {"failed": "no time"})
@@ -154,7 +156,7 @@ class Bench:
         """A row with the milliseconds of each kernel of one call, by the profiler: where the time goes."""
         from torch.profiler import ProfilerActivity, profile
 
-        if self.tuned or self.left_s < 8:
+        if self.round != "ours" or self.left_s < 8:
             return
         work()
         with profile(activities=[ProfilerActivity.CUDA]) as seen:

@@ -145,7 +145,7 @@ def time_norms(bench: Bench, tokens: int, tuning: bool, found: dict[str, dict[st
         peers.time_gated_norm(
             bench, shape, y, gate, weight, 4096, cost, lambda: gated_rms_norm(y, gate, weight, 1e-5)[None]
         )
-        if not bench.quick and bench.left_s > 40:
+        if bench.round == "peers" and not bench.quick and bench.left_s > 40:
             bench.time(
                 f"add + RMSNorm L{tokens // K}K E2048",
                 "torch.compile",

@@ -3,9 +3,9 @@
     python benchmarks/kernels/run.py --out DIR [--only K1 K2 ...] [--budget-s 140] [--tune] [--quick] [--anyway]
 
 Each kernel runs in a process of its own on one of the GPUs that CUDA_VISIBLE_DEVICES shows, so that one that does not compile
-stops no other. First all check at once, since compiling takes a core each; then they are timed, one at a time on a GPU. DIR
-gets kernels.json, kernels.md, kernels.log and tuned.json, written anew whenever a kernel is done. --tune then also tries tile
-sizes, times ours again with the best, and puts them into tuned.json, which has the form of
+stops no other. First all check at once, since compiling takes a core each; then they are timed, one at a time on a GPU, peers
+last. DIR gets kernels.json, kernels.md, kernels.log and tuned.json, written anew whenever a kernel is done. --tune then also
+tries tile sizes, times ours again with the best, and puts them into tuned.json, which has the form of
 kernels/longboard_kernels/tuned.json. A kernel that fails a check is not timed, unless --anyway is given: the table then says so.
 """
 
@@ -60,9 +60,11 @@ def run_one(args: argparse.Namespace) -> None:
         bench.begin_timing()
         getattr(cases, measure)(bench, False)
         if args.tune and bench.left_s > 10:
-            bench.tuned = True
+            bench.round = "tuned"
             found = getattr(cases, measure)(bench, True)
             (args.out / f"{args.child}.tuned.json").write_text(json.dumps(found, indent=1) + "\n")
+        bench.round = "peers"
+        getattr(cases, measure)(bench, False)
         print(f"{bench.elapsed_s:.0f} s, checks {'passed' if bench.ok else 'FAILED'}", flush=True)
 
 
