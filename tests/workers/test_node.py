@@ -283,7 +283,7 @@ def test_evaluate_prints_the_numbers_of_a_model_on_disk(models_dir, make_node_pr
         (("--model", "nobody", "--suite", "niah", "--lengths", "256"), "is no zoo model"),
         (
             ("--model", "llama-3m", "--suite", "nope", "--lengths", "256"),
-            "There are: niah, babilong, recall, kv, efficiency",
+            "There are: niah, babilong, recall, kv, lra, efficiency",
         ),
         (("--model", "llama-3m", "--suite", "niah", "--lengths", "many"), "many"),
     ],

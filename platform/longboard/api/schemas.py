@@ -33,6 +33,7 @@ class ModelOut(FromRow):
     source: str
     ref: str
     revision: str
+    configuration: dict[str, bool | int]
     family: str
     architecture: str
     parameters: int | None
