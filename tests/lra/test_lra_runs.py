@@ -1,7 +1,13 @@
 """A Run of lra@1 without any platform: what is refused, where data come from, and what a second attempt does not do again."""
 
 import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -13,6 +19,8 @@ from longboard_tasks.suites.lra.efficiency import PASSES, Cell
 from longboard_tasks.suites.lra.runs import DataMissing, TrainingDiverged, open_data
 from longboard_tasks.suites.lra.stand_ins import MAKERS
 from longboard_tasks.suites.lra.tasks import RECIPES
+
+ROOT = Path(__file__).parents[2]
 
 
 def spec(task="listops_smoke", *, name="linear", length=2_000, configuration=None, **fields) -> RunSpec:
@@ -112,3 +120,22 @@ def test_progress_tells_step_and_accuracy_and_counts_every_training(tmp_path):
     assert seen[-1].tokens > 0
     told = json.loads(next(tmp_path.glob("trainings/*/outcome.json")).read_text())
     assert told["examples"] == {"train": 64, "validation": 16, "test": 16}
+
+
+def test_processes_that_make_examples_end_with_the_one_that_asked(tmp_path):
+    """Killed in the middle: nobody is left waiting for work."""
+    code = (
+        "from longboard_tasks.suites.lra.examples import open_examples\n"
+        "open_examples('pathx128', 'train', count=5_000, processes=2)\n"
+    )
+    path = os.pathsep.join(str(ROOT / root) for root in ("tasks", "kernels"))
+    asker = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path})
+    end = time.monotonic() + 60
+    while len(made := psutil.Process(asker.pid).children()) < 2 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert len(made) == 2
+    time.sleep(0.5)  # past the call that ties them to it
+    asker.kill()
+    asker.wait()
+    _, alive = psutil.wait_procs(made, timeout=10)
+    assert not alive

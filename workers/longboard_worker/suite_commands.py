@@ -55,10 +55,10 @@ def show_command(args: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     print(f"{suite.label}  {suite.title}\n{suite.summary}\n")
-    print(f"{'task':<18}{'title':<34}{'chance':>7}{'least length':>14}  metrics")
+    print(f"{'task':<20}{'title':<34}{'chance':>7}{'least length':>14}  metrics")
     for task in suite.tasks:
         metrics = ", ".join(task.metrics)
-        print(f"{task.name:<18}{task.title:<34}{task.chance:>7.2f}{task.least_context_length:>14}  {metrics}")
+        print(f"{task.name:<20}{task.title:<34}{task.chance:>7.2f}{task.least_context_length:>14}  {metrics}")
     return 0
 
 

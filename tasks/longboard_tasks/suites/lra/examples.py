@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
+import signal
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +22,7 @@ from longboard_tasks.suites.lra.tasks import find_task
 
 SPLITS = ("train", "validation", "test")
 GENERATED = ("listops", *pathfinder.STIMULI)
+PR_SET_PDEATHSIG = 1  # prctl(2)
 CHUNK = 250  # ListOps expressions that one process makes at a time
 
 
@@ -86,13 +90,21 @@ def _generate(task: str, split: str, count: int, seed: int, processes: int) -> t
     make = partial(_make_listops if task == "listops" else _make_images, task, split, seed)
     numbers = range(-(-count // chunk))
     if processes > 1:
-        with ProcessPoolExecutor(processes) as pool:
+        with ProcessPoolExecutor(processes, initializer=_end_with_parent, initargs=(os.getpid(),)) as pool:
             parts = list(pool.map(make, numbers))
     else:
         parts = [make(number) for number in numbers]
     rows = [row for part, _ in parts for row in part][:count]
     labels = np.concatenate([labels for _, labels in parts])[:count]
     return np.concatenate(rows), np.cumsum([len(row) for row in rows]), labels
+
+
+def _end_with_parent(parent: int) -> None:
+    """The kernel ends this process with its parent (Linux): a killed node must not leave one a core behind, waiting for work."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it ended before the call
+            os._exit(3)
 
 
 def _make_listops(task: str, split: str, seed: int, number: int) -> tuple[list[Any], NDArray[np.int64]]:
