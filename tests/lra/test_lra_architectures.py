@@ -24,7 +24,7 @@ from longboard_tasks.suites.lra.architectures import (
     key_of,
     known,
 )
-from longboard_tasks.suites.lra.cost import HELD, memory_bytes, price_training, training_flops
+from longboard_tasks.suites.lra.cost import HELD, PACE, memory_bytes, price_training, training_flops
 from longboard_tasks.suites.lra.examples import open_examples
 from longboard_tasks.suites.lra.listops import make_expression
 from longboard_tasks.suites.lra.mixers.registry import NAMES, directions
@@ -34,11 +34,12 @@ from longboard_tasks.suites.lra.sizes import places, sizes_of
 from longboard_tasks.suites.lra.tasks import RECIPES, SPEED, TASKS, find_task
 
 ROOT = Path(__file__).parents[2]
+MEASURED = ROOT / "benchmarks" / "lra" / "results"
 
 
 def test_the_table_has_every_mixer_with_its_directions_and_every_task_of_the_catalogue():
     assert tuple(known()) == NAMES
-    assert set(FAMILIES) == set(HELD) == set(NAMES)
+    assert set(FAMILIES) == set(HELD) == set(PACE) == set(NAMES)
     assert all(entry.directions == directions(name) for name, entry in known().items())
     assert {task.name for task in SUITES["lra"].tasks} == {*RECIPES, SPEED}
     for entry in json.loads(PATH.read_text()).values():
@@ -132,6 +133,15 @@ def test_a_price_counts_every_step_every_evaluation_and_every_seed():
     assert batch_of(SPEED, 4_096) == 32
     assert batch_of(SPEED, 16_384) == 8
     assert "the clock" in clock.says
+
+
+@pytest.mark.parametrize("path", sorted(MEASURED.glob("listops/*/outcome.json")), ids=lambda path: path.parent.name)
+def test_the_price_of_a_short_listops_holds_what_an_h100_took(path):
+    outcome = json.loads(path.read_text())
+    variant = check_architecture(outcome["plan"]["architecture"]["mixer"], {})
+    priced = price_training(variant, "listops_short", SHEETS["h100-80gb"], context_length=2_000, trainings=1)
+    assert priced.seconds_low < outcome["train_s"] < priced.seconds_high
+    assert priced.memory_bytes == pytest.approx(outcome["peak_memory_bytes"], rel=0.25)
 
 
 def test_targets_that_the_platform_works_out_are_those_of_the_data():
