@@ -67,3 +67,10 @@ def test_the_zoos_shipped_bundles_are_about_the_weights_that_ship_and_cover_the_
         weights = weights_dir(bundle.run.system.model.id) / "model.safetensors"
         assert bundle.manifest.weights_sha256 == {weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()}
     assert {bundle.run.suite for bundle in shipped} >= set(SUITES) - {"kv", "lra"}
+
+
+def test_runs_with_our_kernels_are_other_runs_of_another_system():
+    stock, ours = specs(), specs(kernels="longboard")
+    assert {spec.system.runtime.kernels for spec in ours} == {"longboard"}
+    assert not {spec.run_id for spec in stock} & {spec.run_id for spec in ours}
+    assert [(s.suite, s.tasks, s.context_length) for s in stock] == [(s.suite, s.tasks, s.context_length) for s in ours]
