@@ -279,7 +279,7 @@ def compile_part(kernel: str, part: int, parts: int) -> None:
     def take_part(self: Any, fn: Any, arg_names: Any, configs: Any, *rest: Any, **more: Any) -> None:
         whole(self, fn, arg_names, configs[part::parts] or configs[:1], *rest, **more)
 
-    Autotuner.__init__ = take_part  # type: ignore[method-assign]
+    Autotuner.__init__ = take_part  # type: ignore[method-assign]  # on purpose: every tuner made from here on
     if kernel == "K3":
         from scan_cases import make_ssd
 

@@ -20,10 +20,14 @@ class Recorded:
     outputs: list[Tensor] = field(default_factory=list)
 
 
+def find_body(model: Any) -> Any:
+    """What holds the blocks and the last norm of a causal LM; None where we cannot find it."""
+    return model.get_decoder() if hasattr(model, "get_decoder") else getattr(model, "backbone", None)
+
+
 def list_layers(model: Any) -> list[Any]:
     """The blocks in a row of a causal LM; empty where it has none that we can find."""
-    body = model.get_decoder() if hasattr(model, "get_decoder") else getattr(model, "backbone", None)
-    return list(getattr(body, "layers", ()))
+    return list(getattr(find_body(model), "layers", ()))
 
 
 def record(model: Any, ids: Tensor) -> Recorded:

@@ -152,20 +152,19 @@ def _swap_all(model: Any, result: Acceleration) -> None:
 
 def _link_blocks(model: Any, put: Any) -> None:
     """Blocks in a row hand the next one's norm on, where all of them are of one kind that we know."""
-    body = model.get_decoder() if hasattr(model, "get_decoder") else getattr(model, "backbone", None)
-    layers = list(getattr(body, "layers", ()))
-    kinds = {type(layer).__name__ for layer in layers}
+    body, row = layers.find_body(model), layers.list_layers(model)
+    kinds = {type(layer).__name__ for layer in row}
     last = getattr(body, "norm", None) or getattr(body, "norm_f", None)
     if len(kinds) != 1 or last is None or not blocks.is_rms_norm(last):
         return
     kind, handoff = kinds.pop(), Handoff()
     if kind in blocks.MAMBA_BLOCKS:
-        norms = [layer.norm for layer in layers] + [last]
-        for layer, own, following in zip(layers, norms, norms[1:], strict=False):
+        norms = [layer.norm for layer in row] + [last]
+        for layer, own, following in zip(row, norms, norms[1:], strict=False):
             put(layer, blocks.make_mamba_block(handoff, own, following))
     elif kind in blocks.DECODER_LAYERS:
-        norms = [layer.input_layernorm for layer in layers[1:]] + [last]
-        for layer, following in zip(layers, norms, strict=True):
+        norms = [layer.input_layernorm for layer in row[1:]] + [last]
+        for layer, following in zip(row, norms, strict=True):
             put(layer, blocks.make_decoder_layer(handoff, following))
     else:
         return
