@@ -43,6 +43,7 @@ def every_page(site) -> tuple[list[str], list[str]]:
         "/suites/niah/", "/hardware/", "/hardware/local-cpu/", "/nodes/", f"/nodes/{node.pk}/", "/claims/", "/literature/",
         "/efficiency/", f"/runs/{site['run'].pk}/", f"/runs/{running.pk}/", f"/runs/{failed.pk}/",
         f"/submissions/{running.submission_id}/", "/accounts/sign-in/", "/accounts/sign-up/", "/nope",
+        "/suites/lra/", "/boards/lra/?task=listops_short", "/methods/", "/methods/snapkv/", "/efficiency/kernels/",
     ]  # fmt: skip
     return open_pages, [
         "/submit/", "/accounts/", "/accounts/tokens/", "/accounts/webhooks/", "/models/register/", "/models/upload/",
