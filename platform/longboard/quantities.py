@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 UNIT_WORDS = {"share": "", "ms": "ms", "bytes": "", "tokens/s": "tok/s", "J": "J", "tokens": "tokens", "1": ""}
 LOPSIDED = 1.5  # arms of an interval that differ by more are written as its two ends, not as one ±
@@ -32,6 +33,7 @@ class Quantity:
         return f"{self.text}, n={self.n}"
 
 
+@lru_cache(maxsize=8_192)  # shares of n samples take n + 1 values: most cells of a matrix are written elsewhere on it
 def quantity(value: float, low: float, high: float, *, n: int, unit: str) -> Quantity:
     scale, word = _scale(value, unit)
     decimals = _decimals(value / scale, (high - low) / 2 / scale, unit)

@@ -442,15 +442,27 @@ def test_where_guessing_scores_the_number_above_chance_stands_beside_the_raw_one
 
 def test_a_large_board_says_what_a_small_one_says(client, systems, monkeypatch):
     """Large boards read less and in another order; the tables must not tell."""
-    niah = factories.make_suite("niah")
+    niah, efficiency = factories.make_suite("niah"), factories.make_suite("efficiency")
     for slug in ("broken", "late"):
         failed = factories.make_submission(system=factories.make_system(factories.make_model(slug)))
         for length in (1024, 4096):
             fields = {"context_length": length, "state": "failed", "failure_class": "oom"}
             factories.make_run(failed, suite=niah, **fields)
+            if slug == "broken":  # neither number, each for a reason of its own
+                factories.make_run(failed, suite=efficiency, **fields | {"failure_class": "timeout"})
+    fields = {"context_length": 1024, "state": "failed", "failure_class": "oom"}
+    cheap = factories.make_submission(system=factories.make_system(factories.make_model("costless")))
+    factories.make_cell(factories.make_accepted_run(cheap.system), "accuracy", 0.5)
+    factories.make_run(cheap, suite=efficiency, **fields)
     pages = [f"/boards/niah/?length={n}&sort={sort}" for n in (1024, 4096) for sort in ("accuracy", "cost", "front")]
-    small = [(table(client.get(p), "board"), [row[0] for row in table(client.get(p), "matrix")]) for p in pages]
+
+    def said() -> list[object]:
+        tables = [(table(client.get(p), "board"), [row[0] for row in table(client.get(p), "matrix")]) for p in pages]
+        return [*tables, b"".join(client.get("/boards/niah/table.csv?length=1024").streaming_content)]
+
+    small = said()
+    assert "Costless" in str(small[0])
+    assert str(small[0]).count("out of memory") >= 2
     cache.clear()
     monkeypatch.setattr("longboard.boards.queries.ALL_LENGTHS_UP_TO", 0)
-    large = [(table(client.get(p), "board"), [row[0] for row in table(client.get(p), "matrix")]) for p in pages]
-    assert large == small
+    assert said() == small

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import isnan
 from typing import Any
 
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 
 from longboard.boards import figures
-from longboard.boards.columns import TRUSTS
-from longboard.boards.figures import Mark, mark_of
+from longboard.boards.columns import TRUST, TRUSTS, VALUE
+from longboard.boards.figures import FrontPoint, Mark, mark_of
 from longboard.boards.reasons import Missing, Reasons, missing_html
 from longboard.boards.selection import Selection
 from longboard.boards.sources import Number
@@ -79,6 +80,21 @@ class MatrixRow:
     cells: SafeString  # the table's <td>s
 
 
+def points_of(
+    drawn: Selection, known: Catalogue, shorts: Mapping[int, str], *, metric: MetricInfo, cost: MetricInfo
+) -> Iterator[FrontPoint]:
+    """The marks of a chart, of Systems with both numbers."""
+    numbers = zip(drawn.systems.tolist(), drawn.gains.tolist(), drawn.costs.tolist(), strict=True)
+    places = zip(drawn.on_front.tolist(), drawn.probability.tolist(), strict=True)
+    for (pk, gain, spend), (on_front, probability) in zip(numbers, places, strict=True):
+        facts = known[pk]
+        claimed = Trust.SELF_REPORTED in (TRUSTS[gain[TRUST]], TRUSTS[spend[TRUST]])
+        short = shorts.get(pk, facts.label)
+        label = f"{short}, {Trust.SELF_REPORTED}" if claimed else short
+        pair = _quantity(gain, metric), _quantity(spend, cost)
+        yield FrontPoint(pk, label, model_url(facts.model_slug), *pair, on_front, probability)
+
+
 def rows_of(
     page: Selection,
     known: Catalogue,
@@ -91,13 +107,12 @@ def rows_of(
     numbers: Mapping[tuple[int, int], Number],
     chance: float,
 ) -> Iterator[Row]:
-    has_gain, has_both = page.has_gain, page.has_both
-    for at, pk in enumerate(map(int, page.systems)):
+    ids, gains, costs = page.systems.tolist(), page.gains.tolist(), page.costs.tolist()  # an item of an array is slow
+    for at, (pk, gain, spend) in enumerate(zip(ids, gains, costs, strict=True)):
         facts = known[pk]
-        gain, spend = page.gains[at], page.costs[at]
         best, worst = int(page.best[at]), int(page.worst[at])
         number = numbers.get((pk, length))
-        has_cost = spend["value"] == spend["value"]
+        has_gain, has_cost = not isnan(gain[VALUE]), not isnan(spend[VALUE])
         yield Row(
             system_id=pk,
             slug=facts.slug,
@@ -108,26 +123,25 @@ def rows_of(
             family=facts.family,
             method=facts.method,
             mark=mark_of(pk),
-            gain=_quantity(gain, metric) if has_gain[at] else None,
+            gain=_quantity(gain, metric) if has_gain else None,
             cost=_quantity(spend, cost) if has_cost else None,
-            gain_missing=None if has_gain[at] else reasons.gain(facts, length),
+            gain_missing=None if has_gain else reasons.gain(facts, length),
             cost_missing=None if has_cost else reasons.cost(facts, length),
-            trust=TRUSTS[int(gain["trust"])] if has_gain[at] else "",
-            cost_trust=TRUSTS[int(spend["trust"])] if has_cost else "",
+            trust=TRUSTS[gain[TRUST]] if has_gain else "",
+            cost_trust=TRUSTS[spend[TRUST]] if has_cost else "",
             run_url=number.url if number else "",
             rank=("" if not best else str(best) if best == worst else f"{best}–{worst}"),
             rank_best=best,
             rank_worst=worst,
             on_front=bool(page.on_front[at]),
-            probability=float(page.probability[at]) if has_both[at] else None,
-            normalised=(float(gain["value"]) - chance) / (1 - chance) if has_gain[at] and 0 < chance < 1 else None,
+            probability=float(page.probability[at]) if has_gain and has_cost else None,
+            normalised=(gain[VALUE] - chance) / (1 - chance) if has_gain and 0 < chance < 1 else None,
         )
 
 
-def _quantity(number: Any, metric: MetricInfo) -> Quantity:
-    return quantity(
-        float(number["value"]), float(number["low"]), float(number["high"]), n=int(number["n"]), unit=metric.unit
-    )
+def _quantity(number: Sequence[Any], metric: MetricInfo) -> Quantity:
+    value, low, high, n, *_ = number
+    return quantity(value, low, high, n=n, unit=metric.unit)
 
 
 @cache

@@ -31,7 +31,9 @@ NUMBER = np.dtype(
         ("trust", "<u4"),  # index into Trust.values: a higher one is better proof
     ]
 )
+VALUE, TRUST = 0, 6  # places in a NUMBER that has become a tuple
 TRUSTS = tuple(Trust.values)
+_NOBODY = np.array([(np.nan, np.nan, np.nan, 0, 0, 0, 0)], NUMBER)
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Numbers = np.ndarray[Any, np.dtype[np.void]]
@@ -69,17 +71,20 @@ class Slice:
         """The numbers of these Systems, in their order; NaN values where one has none."""
         if np.array_equal(systems, self.systems):  # most boards: everybody has a number
             return self.numbers
-        out = np.zeros(len(systems), NUMBER)
-        out["value"] = out["low"] = out["high"] = np.nan
-        if len(self.systems):
-            place = np.minimum(np.searchsorted(self.systems, systems), len(self.systems) - 1)
-            found = self.systems[place] == systems
-            out[found] = self.numbers[place[found]]
-        return out
+        places = places_by_id(self.systems)
+        # -1 takes the last, which is nobody's. `take`, since an index copies records field by field, twenty times as slowly.
+        return np.concatenate([self.numbers, _NOBODY]).take(places[np.minimum(systems, len(places) - 1)])
 
 
 def unpack_systems(packed: Packed) -> Ints:
     return np.frombuffer(bytes(packed), "<i4").astype(np.int64)
+
+
+def places_by_id(ids: Ints) -> Ints:
+    """Where each id from 0 to one past the last stands in `ids`, which rise; -1: nowhere. Ids are dense: a tenth of a search."""
+    places = np.full(int(ids[-1]) + 2 if len(ids) else 1, -1, np.int64)
+    places[ids] = np.arange(len(ids))
+    return places
 
 
 def pack(column: Slice) -> dict[str, Any]:

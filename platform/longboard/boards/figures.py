@@ -180,9 +180,11 @@ def _dots(gains: np.ndarray, costs: np.ndarray, x: Scale, y: Scale, unit: float)
     grid = 4 if len(gains) <= 500 else 7
     across = np.round(x.many(costs / unit) / grid).astype(np.int64)
     down = np.round(y.many(gains) / grid).astype(np.int64)
-    spots = np.unique(across << 32 | down)
-    rows = zip(((spots >> 32) * grid).tolist(), ((spots & 0xFFFFFFFF) * grid).tolist(), strict=True)
-    return "".join([f"M{sx} {sy}h0" for sx, sy in rows])
+    taken = np.zeros((across.max() + 1, down.max() + 1), bool)
+    taken[across, down] = True
+    columns, rows = np.nonzero(taken)
+    left, top = ([f"{start}{at * grid}" for at in range(size)] for start, size in zip("M ", taken.shape, strict=True))
+    return "".join([f"{left[column]}{top[row]}h0" for column, row in zip(columns.tolist(), rows.tolist(), strict=True)])
 
 
 def _drawn_points(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from django.db.models import Q
 from django.utils.safestring import SafeString, mark_safe
 
 from longboard.boards import figures
@@ -103,7 +104,7 @@ def length_page(found: Found, view: BoardView) -> LengthPage:
         found.suite.pk,
         0,
         stopped_runs(
-            hardware_id, (found.suite.pk,), 0, np.array(page, np.int64), task=task.name if found.info.trains else ""
+            hardware_id, (found.suite.pk,), task=task.name if found.info.trains else "", only=Q(system__in=page)
         ),
         partial=source.partial(key, hardware_id=hardware_id) if key.is_whole else Partial(),
         complete={n: len(tasks_at(found.info, n)) for n in map(int, matrix.lengths)} if key.is_whole else {},

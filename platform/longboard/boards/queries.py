@@ -11,18 +11,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from django.db.models import Q
 from django.urls import reverse
 
 from longboard.boards import figures, plotly
 from longboard.boards.aggregates import tasks_at
-from longboard.boards.board_rows import MatrixRow, Row, matrix_of, rows_of
+from longboard.boards.board_rows import MatrixRow, Row, matrix_of, points_of, rows_of
 from longboard.boards.board_view import ROWS_PER_PAGE, SORTS, BoardView, find_task
 from longboard.boards.choices import Choice, choose_hardware, choose_length, controls, sort_link, step
 from longboard.boards.figures import FrontPoint
 from longboard.boards.finding import Found
 from longboard.boards.metrics import METRICS, default_metric, stored_cost
 from longboard.boards.prices import Price, priced
-from longboard.boards.reasons import Partial, Reasons, StoppedRuns, stopped_runs
+from longboard.boards.reasons import Partial, Reasons, StoppedRuns, runs_of_page, stopped_runs
 from longboard.boards.reported import source_for
 from longboard.boards.selection import Selection, checked, part, select
 from longboard.boards.sources import key_of
@@ -30,7 +31,6 @@ from longboard.boards.systems import Catalogue, catalogue, short_names
 from longboard.boards.takeaway import takeaway
 from longboard.quantities import length_label
 from longboard.registry.models import Suite
-from longboard.results.models import Trust
 from longboard_tasks.catalogue import MetricInfo, TaskInfo
 
 DRAWN = 60  # points of a chart with mark, link and whiskers; the other contenders are dots
@@ -95,7 +95,7 @@ def board(found: Found, view: BoardView) -> Board:
     stopped: StoppedRuns = {}
     large = max(counts.values(), default=0) > ALL_LENGTHS_UP_TO
     if not large:  # lengths at which every Run failed are offered too
-        stopped = stopped_runs(hardware_id, suite_ids, 0, None, task=trained)
+        stopped = stopped_runs(hardware_id, suite_ids, task=trained)
         counts = {at: 0 for _, suite, at in stopped if suite == found.suite.pk} | counts
     view = checked(view, known)
     rate = stored_cost(view.cost)
@@ -113,7 +113,9 @@ def board(found: Found, view: BoardView) -> Board:
     if large:
         shown = select(view, held, known, np.zeros(0, np.int64), stored)
         page = part(shown, _rows_of_page(view.page))
-        stopped = stopped_runs(hardware_id, suite_ids, length, page.systems, task=trained)
+        everyone = Q(context_length=length) | Q(system__in=page.systems.tolist())
+        only = everyone if key.is_whole else runs_of_page(*suite_ids, length, page.systems)
+        stopped = stopped_runs(hardware_id, suite_ids, task=trained, only=only)
     without = {system for system, suite, at in stopped if suite == found.suite.pk and (at == length or not large)}
     extra = np.union1d(np.array(sorted(without), np.int64), partial.systems(length if large else None))
     unseen = extra[~(np.isin(extra, held.gains.systems) | np.isin(extra, held.elsewhere))]
@@ -125,7 +127,8 @@ def board(found: Found, view: BoardView) -> Board:
         view = view.with_notice(f"There are {pages} pages; showing the last.", page=pages)
     page = part(shown, _rows_of_page(view.page))
     numbers = source.numbers(key, hardware_id=hardware_id, systems=[int(pk) for pk in page.systems])
-    drawn = part(shown, _drawn(shown))  # type: ignore[arg-type]  # rows with both numbers
+    marked = _marked(shown)
+    drawn = part(shown, marked)
     shorts = short_names([known[pk] for pk in sorted({*map(int, page.systems), *map(int, drawn.systems)})])
     reasons = Reasons(
         *suite_ids,
@@ -143,8 +146,15 @@ def board(found: Found, view: BoardView) -> Board:
         "chance": task.chance if metric.unit == "share" else 0.0,
     }
     rows = tuple(rows_of(page, known, shorts, numbers=numbers, **words))
-    points = tuple(_point(row) for row in rows_of(drawn, known, shorts, numbers={}, **words))
-    figure: dict[str, Any] = {"gain": metric, "cost": view.cost_metric, "rest": _rest(shown, drawn)}
+
+    def every_row() -> Iterator[Row]:
+        if not large:
+            return _every_row(shown, known, words)
+        all_here = stopped_runs(hardware_id, suite_ids, task=trained, only=Q(context_length=length))
+        return _every_row(shown, known, words | {"reasons": replace(reasons, stopped=all_here)})
+
+    points = tuple(points_of(drawn, known, shorts, metric=metric, cost=view.cost_metric))
+    figure: dict[str, Any] = {"gain": metric, "cost": view.cost_metric, "rest": _rest(shown, marked)}
     hardware = here.title if here else ""
     ordered = sorted(counts)
     pinned: dict[str, Any] = {"length": length, "hardware": here.slug if here else ""}
@@ -169,7 +179,7 @@ def board(found: Found, view: BoardView) -> Board:
         narrow=figures.draw_front(points, **figure, size=figures.NARROW),
         points=points,
         total=len(shown),
-        every_row=lambda: _every_row(shown, known, words),
+        every_row=every_row,
         rows=rows,
         matrix=matrix_of(rows, known, numbers, reasons, ordered, length),
         first_rank=(view.page - 1) * ROWS_PER_PAGE + 1,
@@ -199,20 +209,23 @@ def _every_row(shown: Selection, known: Catalogue, words: Mapping[str, Any]) -> 
         yield from rows_of(part(shown, slice(start, start + 500)), known, {}, numbers={}, **words)
 
 
-def _drawn(shown: Selection) -> np.ndarray:
-    """Which points get a mark: the front, then the likeliest and the most accurate; all of them in a small board."""
+def _marked(shown: Selection) -> np.ndarray:
+    """Rows with a mark in the chart, rising: the front, then the likeliest and most accurate; all of them in a small board."""
     both = np.flatnonzero(shown.has_both)
-    order = np.lexsort((-shown.gains["value"][both], -shown.probability[both], ~shown.on_front[both]))
-    most = len(both) if len(both) <= figures.WIDE.crowd else DRAWN
-    chosen = both[order[:most]]
-    ends = both[np.argsort(shown.costs["value"][both], kind="stable")[[0, -1]]] if len(both) else both
-    tops = both[np.argsort(-shown.gains["value"][both], kind="stable")[[0, -1]]] if len(both) else both
-    return np.unique(np.concatenate([chosen, ends, tops]))  # with the ends of both axes, whose domain they set
+    if len(both) <= figures.WIDE.crowd:
+        return both
+    likely = both[(shown.on_front | (shown.probability > 0))[both]]
+    pool = likely if len(likely) >= DRAWN else both  # the others come after them all
+    order = np.lexsort((-shown.gains["value"][pool], -shown.probability[pool], ~shown.on_front[pool]))
+    gains, costs = shown.gains["value"][both], shown.costs["value"][both]
+    ends = both[[gains.argmin(), gains.argmax(), costs.argmin(), costs.argmax()]]  # the domains of both axes
+    return np.unique(np.concatenate([pool[order[:DRAWN]], ends]))
 
 
-def _rest(shown: Selection, drawn: Selection) -> tuple[np.ndarray, np.ndarray]:
+def _rest(shown: Selection, marked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(gains, costs) of the Systems with both numbers that get no mark of their own."""
-    rest = shown.has_both & ~np.isin(shown.systems, drawn.systems)
+    rest = shown.has_both
+    rest[marked] = False
     return shown.gains["value"][rest], shown.costs["value"][rest]
 
 
@@ -223,13 +236,6 @@ def _tied(shown: Selection, points: Sequence[FrontPoint]) -> int:
     best = max(points, key=lambda p: p.gain.number)
     both = shown.has_both
     return int((both & (shown.gains["high"] >= best.gain.low)).sum()) - 1
-
-
-def _point(row: Row) -> FrontPoint:
-    if row.gain is None or row.cost is None:
-        raise ValueError(f"System {row.system_id} lacks a number: it is no point of a chart.")
-    label = f"{row.short}, {Trust.SELF_REPORTED}" if row.is_claimed else row.short
-    return FrontPoint(row.system_id, label, row.url, row.gain, row.cost, row.on_front, row.probability or 0.0)
 
 
 def _summary(shown: Selection) -> str:

@@ -130,16 +130,24 @@ def run_url(run_id: UUID) -> str:
     return f"{before}{run_id}{after}"
 
 
+def runs_of_page(gain_suite: int, cost_suite: int, length: int, systems: np.ndarray) -> Q:
+    """What a page of a large board needs of them: for its Systems, of the gain at every length and of the cost at this one; and
+    at this one of every System whose gain has stopped, since it is shown for that alone. Of all Systems it was 500 rows more."""
+    gain, here = Q(suite=gain_suite), Q(context_length=length)
+    page = Q(system__in=systems.tolist())
+    stopped = Run.objects.exclude(state=Run.State.ACCEPTED).filter(gain, here).values("system")
+    return gain & (here | page) | Q(suite=cost_suite) & here & (page | Q(system__in=stopped))
+
+
 def stopped_runs(
-    hardware_id: int, suite_ids: Iterable[int], length: int, systems: np.ndarray | None, *, task: str = ""
+    hardware_id: int, suite_ids: Iterable[int], *, task: str = "", only: Q | None = None
 ) -> dict[tuple[int, int, int], Stopped]:
-    """(System, suite, context length) -> its latest Run without a result: at every length of a small board; of a large one
-    at this length, and at every length for the Systems of the page. `task`: only Runs of this task alone."""
+    """(System, suite, context length) -> its latest Run without a result. `task`: only Runs of this task alone."""
     runs = Run.objects.filter(suite__in=suite_ids).exclude(state=Run.State.ACCEPTED)
     if hardware_id:
         runs = runs.filter(pool__hardware=hardware_id)
-    if systems is not None:
-        runs = runs.filter(Q(context_length=length) | Q(system__in=[int(pk) for pk in systems]))
+    if only is not None:
+        runs = runs.filter(only)
     fields = ("system_id", "suite_id", "context_length", "pk", "state", "failure_class")
     rows = runs.order_by("-queued_at", "-pk").values_list(*fields, *(("tasks",) if task else ()))[:RUNS]
     latest: dict[tuple[int, int, int], Stopped] = {}

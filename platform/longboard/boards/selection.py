@@ -65,7 +65,8 @@ def select(
     systems = held.gains.systems
     if len(held.elsewhere) or len(extra):
         systems = union(systems, held.elsewhere, extra)
-    systems = systems[known.known(systems)]
+    if not (there := known.known(systems)).all():
+        systems = systems[there]
     gains, costs = held.gains.at(systems), held.costs.at(systems)
     has_gain = ~np.isnan(gains["value"])
     at = known.places(systems)
@@ -91,14 +92,25 @@ def select(
     elif both.any():
         draws = DRAWS if both.sum() <= FEW else ON_THE_SPOT_DRAWS
         on[both], chance[both] = front_of(gains[both], costs[both], view.cost, draws=draws)
-    rows = slice(None) if shown.all() else shown  # no copies of what is shown whole
-    order = np.flatnonzero(shown)[
-        _order(view, gains[rows], costs[rows], on[rows], chance[rows], both[rows], known.label_order[at[rows]])
-    ]
+    rows = np.flatnonzero(shown)
+    if len(rows) == len(systems):  # no copies of what is shown whole
+        order = _order(view, gains, costs, on, chance, both, known.label_order[at])
+    else:
+        order = rows[
+            _order(
+                view,
+                gains.take(rows),
+                costs.take(rows),
+                on[rows],
+                chance[rows],
+                both[rows],
+                known.label_order[at[rows]],
+            )
+        ]
     return Selection(
         systems=systems[order],
-        gains=gains[order],
-        costs=costs[order],
+        gains=gains.take(order),  # of records twenty times as fast as an index
+        costs=costs.take(order),
         best=best[order],
         worst=worst[order],
         on_front=on[order],
@@ -166,7 +178,7 @@ def _order(
     return np.lexsort(keys)  # the last key is the first to decide
 
 
-def part(selection: Selection, rows: slice) -> Selection:
+def part(selection: Selection, rows: slice | Ints) -> Selection:
     """A page of it."""
     names = ("systems", "gains", "costs", "best", "worst", "on_front", "probability")
     return replace(selection, **{name: getattr(selection, name)[rows] for name in names})

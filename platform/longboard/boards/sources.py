@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from django.db.models import Q
@@ -91,9 +91,8 @@ class Held:
     changed_at: datetime | None  # of the newest number on either axis
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
-    """One Cell, for a page: read for the Systems that it shows alone."""
+class Number(NamedTuple):
+    """One Cell, for a page: read for the Systems that it shows alone. A tuple, since a page makes 400 of them."""
 
     system_id: int
     length: int

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from django.db.models import Subquery
 
+from longboard.boards.columns import places_by_id
 from longboard.registry.models import Method, Model, System, system_label
 
 SIZES = (
@@ -58,6 +59,7 @@ class SystemFacts:
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     ids: Ints  # rising
+    place_of: Ints  # by System id, up to one past the last: its place in `ids`, -1 where there is none
     facts: tuple[SystemFacts, ...]  # in that order
     searched: tuple[str, ...]  # what a search looks through, casefolded
     families: tuple[str, ...]
@@ -70,16 +72,14 @@ class Catalogue:
 
     def places(self, systems: Ints) -> Ints:
         """Positions of these System ids, all known."""
-        return np.searchsorted(self.ids, systems)
+        return self.place_of[systems]
 
     def known(self, systems: Ints) -> np.ndarray:
         """Which of them this catalogue has."""
-        if not len(self.ids):
-            return np.zeros(len(systems), bool)
-        return self.ids[np.minimum(np.searchsorted(self.ids, systems), len(self.ids) - 1)] == systems
+        return self.place_of[np.minimum(systems, len(self.place_of) - 1)] >= 0
 
     def __getitem__(self, system: int) -> SystemFacts:
-        return self.facts[int(np.searchsorted(self.ids, system))]
+        return self.facts[self.place_of[system]]
 
 
 def version_subqueries() -> dict[str, Subquery]:
@@ -150,8 +150,10 @@ def _read() -> Catalogue:
     order[np.array(sorted(range(len(facts)), key=lambda at: (facts[at].label, facts[at].pk)), np.int64)] = np.arange(
         len(facts)
     )
+    ids = np.array([f.pk for f in facts], np.int64)
     return Catalogue(
-        ids=np.array([f.pk for f in facts], np.int64),
+        ids=ids,
+        place_of=places_by_id(ids),
         facts=facts,
         searched=tuple(f"{f.label} {f.model_slug} {f.family}".casefold() for f in facts),
         families=tuple(families),
