@@ -85,9 +85,10 @@ def list_specs() -> Iterator[Spec]:
     yield "K5", rope._rope, signature, constants, table["rope"][""]["num_warps"], 3
     yield from list_decode(table["decode"][""])
     signature = types(bf16="UU DT Z Y", fp32="A BC SKIP BIAS ENDS SUMS STATE", i="T D STEP ub ut db dt_ zb zt")
+    tile = tuned.choose("selective_scan", "n16")
     constants = {
-        "N": 16, "HAS_BIAS": True, "SOFTPLUS": True, "HAS_SKIP": True, "HAS_Z": True, "LANES": 32,
-        "U": table["selective_scan"][""]["unroll"],
+        "N": 16, "HAS_BIAS": True, "SOFTPLUS": True, "HAS_SKIP": True, "HAS_Z": True, "LANES": tile["lanes"],
+        "U": tile["unroll"],
     }  # fmt: skip
     yield "K2 scan", selective_scan._scan, signature, constants | {"SEGMENTED": True}, 1, 3
     yield "K2 ends", selective_scan._ends, signature, constants, 1, 3
@@ -101,8 +102,21 @@ def list_specs() -> Iterator[Spec]:
             yield f"{name} fp32", kernel, wide, constants | precise, warps, stages
     yield from list_scores()
     yield from list_delta()
-    signature = types(fp32="LOGITS STATS", i64="TARGETS BEST", bf16="BIAS", i="LEFT STRIDE COLUMNS")
-    yield "K7", logprobs._fold, signature, {"IS_FIRST": False, "HAS_BIAS": False, "BLOCK": 2048}, 4, 3
+    yield from list_logprobs()
+
+
+def list_logprobs() -> Iterator[Spec]:
+    for name, kind in (("K7", HALF), ("K7 fp32", SINGLE)):
+        tile = tuned.choose("token_logprobs", "fp32" if kind == SINGLE else "")
+        signature = types(
+            i64="TARGETS", bf16="BIAS", fp32="TOPS SUMS FOUND", i32="BEST", i="T V E ht hv BLOCKS RUNS SPAN"
+        )
+        signature |= dict.fromkeys(("HIDDEN", "HEAD"), kind)
+        constants = {
+            "HAS_BIAS": False, "BM": tile["rows"], "BN": tile["columns"], "BK": tile["channels"], "EVEN": True, "WHOLE": True,
+            "TOGETHER": logprobs.TOGETHER, "PRECISION": "ieee" if kind == SINGLE else "tf32",
+        }  # fmt: skip
+        yield name, logprobs._fold, signature, constants, tile["num_warps"], tile["num_stages"]
 
 
 def list_delta() -> Iterator[Spec]:
@@ -118,7 +132,8 @@ def list_delta() -> Iterator[Spec]:
             fp32="FACTORS FADES STATE", i="FIRST T SEGMENT COUNT SHARE qb qt qh kb kt kh vb vt vh"
         ) | dict.fromkeys(("Q", "K_", "V_", "SOLVED", "OUT"), half)
         constants = sizes | {"V": size, "BV": tile["values"], "STAGES": tile["num_stages"]}
-        yield f"{name} pass", gated_delta._pass, signature, constants, tile["num_warps"], tile["num_stages"]
+        warps = tile["num_warps"] if half == SINGLE or tile["values"] >= 64 else 2
+        yield f"{name} pass", gated_delta._pass, signature, constants, warps, tile["num_stages"]
     tile = tuned.choose("gated_delta_step")
     signature = types(bf16="Q K_ V_ BETA OUT", fp32="DECAY STATE", i="SHARE qb qh kb kh vb vh gb gh bb bh")
     yield "K8 step", gated_delta_step._step, signature, {"K": 128, "V": 128, "BV": tile["values"]}, tile["num_warps"], 3
@@ -164,6 +179,9 @@ def list_ssd(states: int, tile: Any) -> Iterator[Spec]:
     signature = types(bf16="X B OUT", fp32="STEPS SUMS", i="T H SHARE xb xt xh bb bt bg")
     constants = sizes | precise | {"P": 64, "BK": tile["state_keys"]}
     yield f"{name} states", ssd._chunk_states, signature, constants, tile["state_warps"], tile["state_stages"]
+    walk = {"P": 64, "BP": tile["walk"] or 64, "BK": tile["state_keys"]}
+    signature = types(bf16="X B OUT", fp32="STEPS SUMS STATE", i="T CHUNKS H SHARE xb xt xh bb bt bg")
+    yield f"{name} walk", ssd._walk, signature, sizes | precise | walk, tile["state_warps"], tile["state_stages"]
     signature = types(bf16="BETWEEN", fp32="SUMS STATE", i="CHUNKS H")
     yield f"{name} chain", ssd._chain, signature, sizes | {"P": 64, "BLOCK": 1024}, 4, 3
     signature = types(bf16="X C PRODUCTS BETWEEN Y", fp32="STEPS SUMS SKIP", i="T H SHARE G xb xt xh cb ct cg")

@@ -96,15 +96,15 @@ def time_one_scan(
     now = tuned.choose("selective_scan", "n16")
     if tuning and "n16" not in found:
         grid = [
-            {"warps": w, "unroll": u, "shortest": s}
-            for w, u, s in (
-                (12, 4, 256),
-                (16, 4, 64),
-                (16, 2, 256),
-                (20, 2, 256),
-                (12, 8, 256),
-                (14, 4, 256),
-                (24, 4, 128),
+            {"lanes": n, "unroll": u, "warps": w, "shortest": 128}
+            for n, u, w in (
+                (64, 2, 12),
+                (64, 2, 8),
+                (64, 2, 10),
+                (64, 2, 24),
+                (64, 4, 12),
+                (64, 1, 12),
+                (32, 4, 24),
             )
         ]
         found["n16"] = dict(bench.tune("selective_scan", "n16", grid, lambda: selective_scan(**made), now))
@@ -212,8 +212,17 @@ def time_one_ssd(
         ]
         best = dict(bench.tune("ssd_scan", key, [now | c for c in scan], lambda: ssd_scan(**made), now))
         parts = [
-            {"state_keys": n, "state_warps": w, "state_stages": s}
-            for n, w, s in ((64, 8, 2), (32, 4, 4), (64, 4, 2), (32, 4, 3))
+            {"walk": p, "state_keys": n, "state_warps": w, "state_stages": s}
+            for p, n, w, s in (
+                (0, 64, 8, 2),
+                (0, 32, 4, 4),
+                (0, 64, 4, 2),
+                (0, 32, 4, 3),
+                (32, 64, 4, 3),
+                (32, 32, 4, 4),
+                (16, 64, 4, 3),
+                (64, 64, 8, 3),
+            )
         ]
         found[key] = dict(bench.tune("ssd_scan", key, [best | c for c in parts], lambda: ssd_scan(**made), best))
     cost = ssd_scan_cost(tokens=tokens, heads=heads, size=64, states=states)

@@ -125,7 +125,6 @@ def time_scores(bench: Bench, tuning: bool) -> dict[str, Any]:
 
 
 def check_logprobs(bench: Bench) -> None:
-    # The last has so many positions that a graph is replayed, and some left over.
     for tokens, vocabulary, hidden in (
         (1500, 32_000, 2048),
         (1500, 128_256, 2048),
@@ -149,23 +148,23 @@ def check_logprobs(bench: Bench) -> None:
 
 def time_one_length(bench: Bench, tokens: int, head: Tensor, tuning: bool, found: dict[str, dict[str, int]]) -> None:
     x, targets = draw(tokens, 2048), torch.randint(0, 128_256, (tokens,), device="cuda")
-    now = tuned.choose("token_logprobs", "bf16")
+    now = tuned.choose("token_logprobs")
     if tuning and not found:
         grid = [
-            {"rows": r, "columns": c, "block": b, "num_warps": w}
-            for r, c, b, w in (
-                (2048, 4096, 2048, 4),
-                (1024, 8192, 2048, 4),
-                (2048, 8192, 2048, 4),
-                (1024, 4096, 4096, 8),
-                (4096, 4096, 2048, 4),
-                (2048, 2048, 2048, 4),
+            {"rows": r, "columns": c, "channels": k, "num_warps": w, "num_stages": s}
+            for r, c, k, w, s in (
+                (128, 256, 64, 8, 4),
+                (256, 128, 64, 8, 3),
+                (128, 128, 64, 4, 3),
+                (128, 128, 64, 8, 4),
+                (64, 256, 64, 4, 3),
+                (128, 256, 32, 8, 4),
             )
         ]
-        found["bf16"] = dict(bench.tune("token_logprobs", "bf16", grid, lambda: token_logprobs(x, head, targets), now))
+        found[""] = dict(bench.tune("token_logprobs", "", grid, lambda: token_logprobs(x, head, targets), now))
     cost = token_logprobs_cost(tokens=tokens, hidden=2048, vocabulary=128_256)
     shape = f"L{tokens // K}K V128256 E2048"
-    with tuned.forced("token_logprobs", found.get("bf16", now)):
+    with tuned.forced("token_logprobs", found.get("", now)):
         bench.time(shape, "ours", lambda: token_logprobs(x, head, targets), cost)
 
     def chunked() -> list[Tensor]:

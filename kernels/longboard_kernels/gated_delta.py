@@ -50,6 +50,9 @@ def gated_delta(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, st
     single = q.dtype == torch.float32
     config = tuned.choose("gated_delta", "fp32" if single else f"k{size}-v{values}")
     chunk, block, device = config["chunk"], min(config["values"], values), q.device
+    # Two warps multiply by mma.sync. By wgmma, products with 16 or 32 columns read past the end of shared memory (Triton 3.6 and
+    # compute-sanitizer on an H200; 64 columns are right).
+    warps = config["num_warps"] if single or block >= 64 else 2
     chunks = triton.cdiv(tokens, chunk)
     segment = min(chunks, max(1, config["segment"] // (chunk * batch)))
     solved = torch.empty(batch, heads, segment, 2, chunk, chunk, dtype=q.dtype, device=device)
@@ -70,7 +73,7 @@ def gated_delta(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Tensor, st
         _pass[(values // block, heads, batch)](
             q, k, v, solved, factors, fades, kept, out, first * chunk, tokens, segment, count, heads // groups,
             *q.stride()[:3], *k.stride()[:3], *v.stride()[:3],
-            **sizes, V=values, BV=block, STAGES=config["num_stages"], num_warps=config["num_warps"],
+            **sizes, V=values, BV=block, STAGES=config["num_stages"], num_warps=warps,
         )  # fmt: skip
     if state is not None and kept is not state:
         state.copy_(kept)

@@ -1,11 +1,8 @@
-"""K7: log-probabilities of given tokens from hidden states; the logits exist a tile at a time."""
+"""K7: log-probabilities of given tokens from hidden states; the logits exist a tile at a time, in registers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import triton
@@ -14,10 +11,11 @@ from torch import Tensor
 
 from longboard_kernels import tuned
 from longboard_kernels.cost import Cost
-from longboard_kernels.device import runs_triton
+from longboard_kernels.device import multiprocessors, runs_triton
 from longboard_kernels.errors import require
 
-LEAST_REPLAYED = 3  # blocks of rows from which a graph pays
+TOGETHER = 16  # blocks of rows whose programs run side by side: they share what the L2 cache holds of the vocabulary
+MOST_PARTS = 2**22  # running numbers of one kind that are kept at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +31,17 @@ class TokenScores:
 def token_logprobs(hidden: Tensor, head: Tensor, targets: Tensor, *, bias: Tensor | None = None) -> TokenScores:
     """log_softmax(hidden head^T + bias) at `targets`.
 
-    hidden   [T, E]  fp32, fp16 or bf16
-    head     [V, E]  dtype of hidden
+    hidden   [T, E]  fp32, fp16 or bf16, stride 1 in E
+    head     [V, E]  dtype of hidden, stride 1 in E
     targets  [T]     int64, 0 to V - 1
     bias     [V]     or None
 
-    A tile of tokens x vocabulary is multiplied by the library (fp32 out) and folded into a running maximum, sum, target and
-    argmax by our kernel, on a second stream while the next tile is multiplied; many blocks of rows replay one CUDA graph.
-    Nothing of size T x V exists.
+    A program multiplies a block of rows with a run of tiles of the vocabulary and folds each tile from its registers into a
+    running maximum, sum, target and argmax; what the runs found is joined at the end. No logit reaches memory.
     Source: the online softmax of Milakov and Gimelshein 2018 (arXiv:1805.02867); over a vocabulary: Wijmans et al. 2024 (Cut
     Cross-Entropy, arXiv:2411.09009). Held to `token_logprobs_ref`: 1e-3 absolute, the argmax equal but for ties.
-    Cost: 2 T E V FLOPs; compute-bound. Memory: two tiles of 32 MiB.
-    Raises KernelInputError for shapes or dtypes that do not belong together.
+    Cost: 2 T E V FLOPs; compute-bound. Memory: four numbers a row and run, at most 64 MiB.
+    Raises KernelInputError for shapes, strides or dtypes that do not belong together.
     """
     require(
         hidden.dtype == head.dtype, f"hidden is {hidden.dtype} and head {head.dtype}; token_logprobs needs one dtype."
@@ -53,71 +50,39 @@ def token_logprobs(hidden: Tensor, head: Tensor, targets: Tensor, *, bias: Tenso
     require(
         targets.shape == hidden.shape[:1], f"targets has shape {tuple(targets.shape)} for {hidden.shape[0]} positions."
     )
+    require(hidden.stride(1) == 1 == head.stride(1), "token_logprobs needs hidden and head with stride 1 at the end.")
     if not runs_triton(hidden):
         return token_logprobs_ref(hidden, head, targets, bias=bias)
-    config = tuned.choose("token_logprobs", "bf16" if hidden.dtype == torch.bfloat16 else "")
-    rows, columns = min(config["rows"], hidden.shape[0]), min(config["columns"], head.shape[0])
-    count, device = hidden.shape[0], hidden.device
-    stats = torch.empty(3, count, dtype=torch.float32, device=device)  # running maximum, sum, target's logit
-    best = torch.empty(count, dtype=torch.int64, device=device)
-    tiles = [torch.empty(rows * columns, dtype=torch.float32, device=device) for _ in range(2)]
-
-    def score(part: Tensor, wanted: Tensor, into: Tensor, winners: Tensor) -> None:
-        _score_rows(part, head, wanted, bias, into, winners, tiles, columns, config)
-
-    done = 0
-    if device.type == "cuda" and count >= LEAST_REPLAYED * rows and not torch.cuda.is_current_stream_capturing():
-        done = _replay_rows(hidden, targets, stats, best, rows, score)
-    for first in range(done, count, rows):
-        last = min(first + rows, count)
-        score(hidden[first:last], targets[first:last], stats[:, first:last], best[first:last])
-    spread = stats[1].log()
-    return TokenScores(stats[2] - stats[0] - spread, best, -spread)
-
-
-def _score_rows(
-    part: Tensor, head: Tensor, targets: Tensor, bias: Tensor | None, stats: Tensor, best: Tensor, tiles: list[Tensor],
-    columns: int, config: Mapping[str, int],
-) -> None:  # fmt: skip
-    """Fold the whole vocabulary into the running numbers of a few rows: stats [3, n] of any row stride, best [n]."""
-    with _Pipeline(part.device) as pipeline:
-        for number, left in enumerate(range(0, head.shape[0], columns)):
-            words = head[left : left + columns]
-            logits = tiles[number % 2][: part.shape[0] * words.shape[0]].view(part.shape[0], words.shape[0])
-            with pipeline.filling(number % 2):
-                if part.device.type == "cuda" and part.dtype != torch.float32:
-                    torch.mm(part, words.T, out_dtype=torch.float32, out=logits)
-                else:
-                    torch.mm(part.float(), words.T.float(), out=logits)
-            with pipeline.emptying(number % 2):
-                _fold[(part.shape[0],)](
-                    logits, targets, bias if bias is not None else logits, stats, best, left, stats.stride(0), words.shape[0],
-                    IS_FIRST=left == 0, HAS_BIAS=bias is not None, BLOCK=config["block"], num_warps=config["num_warps"],
-                )  # fmt: skip
+    (count, channels), vocabulary, device = hidden.shape, head.shape[0], hidden.device
+    single = hidden.dtype == torch.float32
+    config = tuned.choose("token_logprobs", "fp32" if single else "")
+    blocks, tiles = triton.cdiv(count, config["rows"]), triton.cdiv(vocabulary, config["columns"])
+    runs = choose_runs(blocks, tiles, multiprocessors(device), max(1, MOST_PARTS // max(count, 1)))
+    span = triton.cdiv(tiles, runs)
+    runs = triton.cdiv(tiles, span)
+    tops, sums, found = torch.empty(3, runs, count, dtype=torch.float32, device=device)
+    best = torch.empty(runs, count, dtype=torch.int32, device=device)
+    _fold[(blocks * runs,)](
+        hidden, head, targets, bias if bias is not None else tops, tops, sums, found, best, count, vocabulary, channels,
+        hidden.stride(0), head.stride(0), blocks, runs, span,
+        HAS_BIAS=bias is not None, BM=config["rows"], BN=config["columns"], BK=config["channels"], TOGETHER=TOGETHER,
+        EVEN=channels % config["channels"] == 0, WHOLE=vocabulary % config["columns"] == 0,
+        PRECISION="ieee" if single else "tf32", num_warps=config["num_warps"], num_stages=config["num_stages"],
+    )  # fmt: skip
+    top = tops.amax(0)
+    spread = (sums * (tops - top).exp()).sum(0).log()
+    best = best.masked_fill(tops < top, vocabulary).amin(0)
+    return TokenScores(found.amax(0) - top - spread, best.long(), -spread)
 
 
-def _replay_rows(
-    hidden: Tensor, targets: Tensor, stats: Tensor, best: Tensor, rows: int, score: Callable[..., None]
-) -> int:
-    """Score whole blocks of rows by one CUDA graph, replayed: launching a tile takes the host longer than the GPU.
+def choose_runs(blocks: int, tiles: int, programs: int, most: int) -> int:
+    """Into how many runs of tiles the vocabulary is cut for each block of rows, so that the last of `programs` at a time ends
+    soonest, at most `most`; of equals the fewest."""
 
-    Returns how many rows are done. The first block runs without the graph, which needs libraries and kernels that are loaded.
-    """
-    score(hidden[:rows], targets[:rows], stats[:, :rows], best[:rows])
-    part, wanted = hidden[:rows].clone(), targets[:rows].clone()
-    into, winners = torch.empty_like(stats[:, :rows]), torch.empty_like(best[:rows])
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        score(part, wanted, into, winners)
-    done = rows
-    for first in range(rows, hidden.shape[0] - rows + 1, rows):
-        done = first + rows
-        part.copy_(hidden[first:done])
-        wanted.copy_(targets[first:done])
-        graph.replay()
-        stats[:, first:done].copy_(into)
-        best[first:done].copy_(winners)
-    return done
+    def ends(runs: int) -> int:
+        return -(-blocks * runs // programs) * -(-tiles // runs)
+
+    return min(range(1, max(1, min(tiles, programs, most)) + 1), key=ends)
 
 
 def token_logprobs_ref(hidden: Tensor, head: Tensor, targets: Tensor, *, bias: Tensor | None = None) -> TokenScores:
@@ -135,74 +100,59 @@ def token_logprobs_cost(*, tokens: int, hidden: int, vocabulary: int, itemsize: 
     return Cost(nbytes=float((tokens + vocabulary) * hidden * itemsize), flops=2.0 * tokens * hidden * vocabulary)
 
 
-class _Pipeline:
-    """Two tiles in turn: one is filled on the caller's stream while the other is emptied on a second. On a CPU, one by one."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.main: Any = torch.cuda.current_stream(device) if device.type == "cuda" else None
-        self.side: Any = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self.emptied: list[Any] = [None, None]
-
-    def __enter__(self) -> _Pipeline:
-        if self.side is not None:
-            self.side.wait_stream(self.main)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.main is not None:
-            self.main.wait_stream(self.side)
-
-    @contextmanager
-    def filling(self, tile: int) -> Iterator[None]:
-        if self.main is not None and self.emptied[tile] is not None:
-            self.main.wait_event(self.emptied[tile])
-        yield
-
-    @contextmanager
-    def emptying(self, tile: int) -> Iterator[None]:
-        if self.side is None:
-            yield
-            return
-        self.side.wait_stream(self.main)
-        with torch.cuda.stream(self.side):
-            yield
-        self.emptied[tile] = self.side.record_event()
-
-
 @triton.jit
 def _fold(
-    LOGITS, TARGETS, BIAS, STATS, BEST, LEFT, STRIDE, COLUMNS,
-    IS_FIRST: tl.constexpr, HAS_BIAS: tl.constexpr, BLOCK: tl.constexpr,
+    HIDDEN, HEAD, TARGETS, BIAS, TOPS, SUMS, FOUND, BEST, T, V, E, ht, hv, BLOCKS, RUNS, SPAN,
+    HAS_BIAS: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, TOGETHER: tl.constexpr, EVEN: tl.constexpr,
+    WHOLE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Fold one row of a tile into its running numbers."""
-    row = tl.program_id(0)
-    stats = STATS + row
-    v = tl.arange(0, BLOCK)
-    line = LOGITS + row.to(tl.int64) * COLUMNS
-    target = tl.load(TARGETS + row) - LEFT
-    top = tl.full((), float("-inf"), tl.float32)
-    total = tl.full((), 0.0, tl.float32)
-    found = tl.full((), float("-inf"), tl.float32)
-    best = tl.full((), 0, tl.int64)
-    if not IS_FIRST:
-        top = tl.load(stats)
-        total = tl.load(stats + STRIDE)
-        found = tl.load(stats + 2 * STRIDE)
-        best = tl.load(BEST + row)
-    for v0 in tl.range(0, COLUMNS, BLOCK):
-        ok = v0 + v < COLUMNS
-        x = tl.load(line + v0 + v, mask=ok, other=float("-inf"))
+    """One block of rows against one run of tiles of the vocabulary."""
+    group = tl.program_id(0) // (TOGETHER * RUNS)
+    inside = tl.program_id(0) % (TOGETHER * RUNS)
+    rows = tl.minimum(BLOCKS - group * TOGETHER, TOGETHER)
+    m0 = (group * TOGETHER + inside % rows) * BM
+    run = inside // rows
+    m = m0 + tl.arange(0, BM)
+    n = tl.arange(0, BN)
+    e = tl.arange(0, BK)
+    # Rows and words past the end are read as the last one: no mask in the loop over channels.
+    h_p = HIDDEN + tl.minimum(m, T - 1)[:, None].to(tl.int64) * ht + e[None, :]
+    target = tl.load(TARGETS + m, mask=m < T, other=-1).to(tl.int32)
+    top = tl.full((BM,), float("-inf"), tl.float32)
+    total = tl.zeros((BM,), tl.float32)
+    found = tl.full((BM,), float("-inf"), tl.float32)
+    best = tl.zeros((BM,), tl.int32)
+    for tile in tl.range(run * SPAN, tl.minimum((run + 1) * SPAN, tl.cdiv(V, BN))):
+        word = tile * BN + n
+        w_p = HEAD + tl.minimum(word, V - 1)[None, :].to(tl.int64) * hv + e[:, None]
+        x = tl.zeros((BM, BN), tl.float32)
+        for e0 in tl.range(0, E, BK):
+            if EVEN:
+                a = tl.load(h_p + e0)
+                w = tl.load(w_p + e0)
+            else:
+                a = tl.load(h_p + e0, mask=(e0 + e < E)[None, :], other=0.0)
+                w = tl.load(w_p + e0, mask=(e0 + e < E)[:, None], other=0.0)
+            x = tl.dot(a, w, x, input_precision=PRECISION)
         if HAS_BIAS:
-            x += tl.load(BIAS + LEFT + v0 + v, mask=ok, other=0.0).to(tl.float32)
-        here = tl.max(x, 0)
-        if here > top:
-            # The smallest index of the largest: of equal logits the first is the argmax, as in torch.
-            best = (tl.min(tl.where(x == here, v, BLOCK), 0) + v0 + LEFT).to(tl.int64)
+            x += tl.load(BIAS + word, mask=word < V, other=0.0).to(tl.float32)[None, :]
+        if not WHOLE:
+            x = tl.where((word < V)[None, :], x, float("-inf"))
+        here = tl.max(x, 1)
+        # The smallest index of the largest: of equal logits the first is the argmax, as in torch.
+        first = tl.min(tl.where(x == here[:, None], word[None, :], 2147483647), 1)
+        best = tl.where(here > top, first, best)
         new = tl.maximum(top, here)
-        total = total * tl.exp(top - new) + tl.sum(tl.exp(x - new), 0)
+        shift = new * 1.4426950408889634
+        total = total * tl.exp2(top * 1.4426950408889634 - shift)
+        total += tl.sum(tl.exp2(x * 1.4426950408889634 - shift[:, None]), 1)
         top = new
-        found = tl.maximum(found, tl.max(tl.where(v0 + v == target, x, float("-inf")), 0))
-    tl.store(stats, top)
-    tl.store(stats + STRIDE, total)
-    tl.store(stats + 2 * STRIDE, found)
-    tl.store(BEST + row, best)
+        wanted = (target >= tile * BN) & (target < tile * BN + BN)
+        if tl.max(wanted.to(tl.int32), 0) > 0:  # few tiles hold a target of these rows
+            own = tl.max(tl.where(word[None, :] == target[:, None], x, float("-inf")), 1)
+            found = tl.maximum(found, own)
+    out = run.to(tl.int64) * T + m
+    tl.store(TOPS + out, top, mask=m < T)
+    tl.store(SUMS + out, total, mask=m < T)
+    tl.store(FOUND + out, found, mask=m < T)
+    tl.store(BEST + out, best, mask=m < T)

@@ -173,7 +173,8 @@ def _window_columns(
     Q, K, LOGS, OUT, SCALE, QUERIES, T, SPAN, qb, qh, qt, kb, kh, kt,
     SHARE: tl.constexpr, D: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Sums of a span of columns over all rows, where these fit one tile: queries once, keys streamed."""
+    """Sums of a span of columns over all rows, where these fit one tile: queries once, keys streamed. Backwards: the launch
+    before read the spans forwards, so their ends are what the L2 cache still holds."""
     h = tl.program_id(1)
     b = tl.program_id(2).to(tl.int64)
     r = tl.arange(0, BM)
@@ -187,8 +188,9 @@ def _window_columns(
     log = tl.load(LOGS + head * (QUERIES * SHARE) + r, mask=live, other=float("inf"))
     k_p = K + b * kb + h.to(tl.int64) * kh
     first = tl.program_id(0) * SPAN
-    for k0 in tl.range(first, tl.minimum(first + SPAN, T), BN):
-        at = k0 + n
+    tiles = tl.cdiv(tl.minimum(SPAN, T - first), BN)
+    for back in tl.range(0, tiles):
+        at = first + (tiles - 1 - back) * BN + n
         k = tl.load(k_p + at[None, :].to(tl.int64) * kt + d[:, None], mask=(at < T)[None, :], other=0.0)
         s = tl.dot(q, k, input_precision=PRECISION) * SCALE - log[:, None]
         weights = tl.where(at[None, :] <= own[:, None], tl.exp2(s), 0.0)

@@ -14,7 +14,7 @@ from longboard_kernels.cost import Cost
 from longboard_kernels.device import multiprocessors, runs_triton
 from longboard_kernels.errors import require
 
-LANES = 32  # channels of one program: one a lane, all states of a channel in its registers
+LANES = 32  # channels of one program of the chain of ends
 
 
 def selective_scan(
@@ -52,7 +52,8 @@ def selective_scan(
     if not runs_triton(u):
         return selective_scan_ref(u, dt, a, b, c, skip, z, dt_bias, state, softplus=softplus)
     config = tuned.choose("selective_scan", f"n{size}")
-    groups = triton.cdiv(channels, LANES)
+    lanes = config["lanes"]  # channels of one program: one or two a lane, all states of a channel in its registers
+    groups = triton.cdiv(channels, lanes)
     most = max(1, multiprocessors(u.device) * config["warps"] // (groups * batch))
     unroll = config["unroll"] if tokens > 1 else 1
     step = triton.cdiv(triton.cdiv(tokens, min(most, triton.cdiv(tokens, config["shortest"]))), unroll) * unroll
@@ -67,7 +68,7 @@ def selective_scan(
     sums = torch.empty(batch, segments, channels, dtype=torch.float32, device=u.device) if segments > 1 else kept
     options = {
         "N": size, "HAS_BIAS": dt_bias is not None, "SOFTPLUS": softplus, "HAS_SKIP": skip is not None,
-        "HAS_Z": z is not None, "U": unroll, "LANES": LANES, "num_warps": 1,
+        "HAS_Z": z is not None, "U": unroll, "LANES": lanes, "num_warps": 1,
     }  # fmt: skip
     arguments = (
         u, dt, z if z is not None else u, a, rows, skip if skip is not None else a, dt_bias if dt_bias is not None else a,
@@ -76,7 +77,9 @@ def selective_scan(
     )  # fmt: skip
     if segments > 1:
         _ends[(groups, segments - 1, batch)](*arguments, **options)
-        _chain[(groups, size // 4, batch)](a, ends, sums, channels, segments, N=size, LANES=LANES, num_warps=1)
+        _chain[(triton.cdiv(channels, LANES), size // 4, batch)](
+            a, ends, sums, channels, segments, N=size, LANES=LANES, num_warps=1
+        )
     _scan[(groups, segments, batch)](*arguments, SEGMENTED=segments > 1, **options)
     if state is not None and segments > 1:
         state.copy_(ends[:, -1])

@@ -12,6 +12,7 @@ from longboard_kernels.logprobs import token_logprobs
 from longboard_kernels.scores import attention_received, attention_received_ref, window_scores
 from longboard_kernels.tuned import forced
 
+TILES = {"rows": 16, "columns": 64, "channels": 16, "num_warps": 4, "num_stages": 2}
 SMALL = {"rows": 32, "keys": 32, "num_warps": 4, "num_stages": 2}
 
 
@@ -61,7 +62,7 @@ def test_the_tiles_give_the_softmax_over_the_whole_vocabulary(tokens: int, biase
     targets = torch.randint(0, 1000, (tokens,), device=device)
     logits = hidden.double() @ head.double().T + (bias.double() if biased else 0)
     wanted = logits.log_softmax(-1)
-    with forced("token_logprobs", {"rows": 16, "columns": 300, "block": 128, "num_warps": 4}):
+    with forced("token_logprobs", TILES):
         got = token_logprobs(hidden, head, targets, bias=bias)
     assert torch.allclose(got.logprobs.double(), wanted.gather(1, targets[:, None])[:, 0], atol=1e-4)
     assert torch.equal(got.best, logits.argmax(-1))
@@ -70,7 +71,7 @@ def test_the_tiles_give_the_softmax_over_the_whole_vocabulary(tokens: int, biase
 
 def test_of_equal_logits_the_first_is_the_best(device: str) -> None:
     head = torch.zeros(40, 8, device=device)
-    with forced("token_logprobs", {"rows": 16, "columns": 16, "block": 8, "num_warps": 4}):
+    with forced("token_logprobs", TILES | {"columns": 16}):
         assert (
             token_logprobs(
                 torch.ones(3, 8, device=device), head, torch.zeros(3, dtype=torch.long, device=device)

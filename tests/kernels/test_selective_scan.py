@@ -40,18 +40,20 @@ def make(batch: int, tokens: int, channels: int, size: int, device: str) -> dict
         (30, 128, 40, 8, 1),
         (34, 16, 32, 16, 1),
         (25, 8, 40, 4, 1),
+        (19, 8, 24, 12, 1),
         (48, 16, 32, 4, 60),
     ],
 )
+@pytest.mark.parametrize("lanes", [32, 64])
 def test_any_number_of_segments_gives_the_recurrence_and_its_state(
-    tokens, shortest, channels, size, speed, device
+    tokens, shortest, channels, size, speed, lanes, device
 ) -> None:
     """speed 60: what came before a segment is forgotten within it, and the launch that adds it stops early."""
     made = make(2, tokens, channels, size, device)
     made["a"] = made["a"] * speed - (speed > 1) * 20
     state = torch.randn(2, channels, size, device=device)
     wanted, end = scan_by_hand(*[made[n] for n in ("u", "dt", "a", "b", "c", "skip", "z", "dt_bias")], state)
-    with forced("selective_scan", {"warps": 64, "unroll": 4, "shortest": shortest}):
+    with forced("selective_scan", {"lanes": lanes, "warps": 64, "unroll": 4, "shortest": shortest}):
         got = selective_scan(**made, state=state)
     assert relative_error(got, wanted) < 1e-5
     assert relative_error(state, end) < 1e-5
