@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from longboard.logs import FieldFormatter
 from longboard_tasks.contract import HardwareReport
 
 STOP_GRACE_S = 8.0
@@ -49,6 +51,13 @@ class Supervisor:
         log.close()
         self.children.append((name, process))
         return process
+
+    def log_here(self, name: str) -> None:
+        """From here on this process logs to a file beside its children's, and no longer to the terminal."""
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(self.log_dir / f"{name}.log")
+        handler.setFormatter(FieldFormatter())
+        logging.getLogger().handlers[:] = [handler]
 
     def check(self) -> None:
         """Raises StartFailed once any child has ended."""

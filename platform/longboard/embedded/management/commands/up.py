@@ -30,6 +30,7 @@ class Command(BaseCommand):
         pool = prepare_data()
         port = free_port(options["port"])
         supervisor = Supervisor(settings.DATA_DIR / "logs", site_environment(port))
+        supervisor.log_here("up")  # the terminal keeps the address: loading the baselines alone logs 556 lines
         try:
             start_web(supervisor, port)
             self.stdout.write(
