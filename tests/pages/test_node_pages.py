@@ -3,6 +3,7 @@
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from tests.factories import NOW, make_attempt, make_node, make_pool, make_run, make_submission, make_user
 from tests.pages.reading import parsed, text
 
@@ -70,6 +71,19 @@ def test_a_button_changes_the_state_and_says_so(client, node, owner):
     assert Node.objects.get().credential_serial == 2
     page = client.post(f"/nodes/{node.pk}/state/", {"state": "nonsense"}, follow=True)
     assert "is not a state to put a node in" in page.content.decode()
+
+
+def test_pools_with_a_live_node_come_first_and_a_node_that_was_ended_is_not_called_silent(client, node):
+    Node.objects.update(state=Node.State.REVOKED)
+    make_node(make_pool("zz-busy", title="Busy"), "here", last_seen_at=timezone.now())
+    page = parsed(client.get("/nodes/"))
+    assert [text(title) for title in page.xpath("//h3")] == ["Busy", node.pool.title]
+    assert [text(row.xpath("td")[0]) for row in page.xpath("//tbody/tr")] == ["alive", "ended"]
+
+
+def test_a_node_is_shown_with_its_accelerator_not_with_its_processor_alone(client, node):
+    Node.objects.update(report={"kind": "cuda", "device": "NVIDIA H100", "cpu": "Some CPU", "cores": 32})
+    assert "NVIDIA H100; Some CPU, 32 cores" in words(client.get("/nodes/"))
 
 
 def test_an_unknown_node_is_a_404(client):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,6 +25,7 @@ class NodeLine:
     url: str
     state: str
     is_alive: bool
+    has_ended: bool  # revoked: nobody waits for it
     seen: str
     device: str
     owner: str
@@ -110,7 +112,7 @@ def hardware_page(slug: str, viewer: Any, now: datetime) -> HardwarePage | None:
 
 
 def pool_lines(pools: Any, viewer: Any, now: datetime) -> list[PoolLine]:
-    """Pools with their nodes and queues. Three statements."""
+    """Pools with their nodes and queues, those that take work now first. Three statements."""
     rows = list(pools.select_related("owner", "hardware").prefetch_related("nodes__owner"))
     queues: dict[tuple[int, str], int] = Counter()
     for pool_id, state, count in (
@@ -134,7 +136,7 @@ def pool_lines(pools: Any, viewer: Any, now: datetime) -> list[PoolLine]:
                 may_enrol=viewer.is_authenticated and (viewer.is_staff or viewer.pk == pool.owner_id),
             )
         )
-    return lines
+    return sorted(lines, key=lambda line: line.alive == 0)
 
 
 def _node_line(node: Node, now: datetime) -> NodeLine:
@@ -144,10 +146,18 @@ def _node_line(node: Node, now: datetime) -> NodeLine:
         url=reverse("node", args=[node.pk]),
         state=node.get_state_display(),
         is_alive=node.state != Node.State.REVOKED and node.is_alive(now),
+        has_ended=node.state == Node.State.REVOKED,
         seen=ago_text(node.last_seen_at, now) if node.last_seen_at else "never",
-        device=f"{report.get('cpu') or report.get('device', '')}, {report.get('cores', '?')} cores",
+        device=_device_text(report),
         owner=node.owner.username if node.owner else "",
     )
+
+
+def _device_text(report: Mapping[str, Any]) -> str:
+    """What a node computes with: its accelerator, where it has one, then the processor beside it."""
+    device, cpu = report.get("device", ""), report.get("cpu", "")
+    host = f"{cpu or device}, {report.get('cores', '?')} cores"
+    return f"{device}; {host}" if report.get("kind") == "cuda" else host
 
 
 @dataclass(frozen=True, slots=True)
