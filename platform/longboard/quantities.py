@@ -46,6 +46,8 @@ def _interval(value: float, low: float, high: float, scale: float, decimals: int
     wider, narrower = max(below, above), min(below, above)
     if wider <= 0:
         return ""
+    if below + above < 10**-decimals:  # or an interval that has a width would read as one that has none: ± 0
+        decimals = -math.floor(math.log10(wider))
     if wider <= LOPSIDED * narrower:
         return f"± {_fixed(wider, decimals)}"
     return f"({_fixed(low / scale, decimals)}–{_fixed(high / scale, decimals)})"
@@ -77,6 +79,11 @@ def length_label(tokens: int) -> str:
     if tokens >= 2**10 and tokens % 2**10 == 0:
         return f"{tokens // 2**10}K"
     return f"{tokens:,}"
+
+
+def figure_text(value: float) -> str:
+    """Three significant digits, never as a power of ten: 0.355, 11.0, 1,410."""
+    return _fixed(value, _decimals(value, 0, ""))
 
 
 def percent_text(share: float) -> str:

@@ -37,9 +37,17 @@ def test_the_ratio_is_the_fastest_other_over_our_fastest():
         for line in (x for x in table.lines if x.ratio and "bits" not in x.shape):
             same = [r for r in parts[table.slug]["rows"] if r["shape"] == line.shape and "ms" in r]
             ours = min(r["ms"] for r in same if r["side"] == "ours")
-            assert float(line.ratio[:-1]) == pytest.approx(
-                min(r["ms"] for r in same if r["side"] != "ours") / ours, abs=0.006
-            )
+            assert line.ratio == pytest.approx(min(r["ms"] for r in same if r["side"] != "ours") / ours)
+
+
+@pytest.mark.django_db
+def test_times_have_their_unit_shapes_rise_and_each_operator_says_how_it_stands(client):
+    page = parsed(client.get("/efficiency/kernels/"))
+    assert {"Ours, ms", "Others, ms"} <= {text(head) for head in page.xpath("//th[@scope='col']")}
+    decode = page.xpath("//section[@aria-labelledby='K1']")[0]
+    shapes = [text(row) for row in decode.xpath(".//tbody/tr/th")]
+    assert [s for s in shapes if s.startswith("B1 ")] == [f"B1 L{n}K, 16 bits" for n in (4, 16, 64, 256, 1024)]
+    assert f"of {len(shapes)} shapes" in text(decode.xpath("./p")[0])
 
 
 @pytest.mark.django_db

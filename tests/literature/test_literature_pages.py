@@ -4,6 +4,7 @@ failures as rows."""
 from __future__ import annotations
 
 import csv
+import re
 
 import pytest
 from tests.pages.reading import parsed, text
@@ -11,6 +12,7 @@ from tests.pages.reading import parsed, text
 from longboard.literature.catalogue import load_claims, load_papers
 from longboard.literature.measurements import load_tables
 from longboard.literature.verdicts import WORDS
+from longboard.quantities import quantity
 from longboard_tasks.suites.efficiency.report import Report
 
 PAGES = [
@@ -114,3 +116,20 @@ def test_the_cost_page_shows_the_worked_example_and_falls_back_on_nonsense(clien
     assert text(parsed(client.get("/efficiency/costs/?on=x&length=7&batch=%00"))) == text(
         parsed(client.get("/efficiency/costs/"))
     )
+
+
+@pytest.mark.django_db
+def test_no_page_writes_a_power_of_ten(client):
+    for path in ("/efficiency/", "/efficiency/theory/", "/efficiency/crossover/", "/efficiency/kernels/", "/claims/"):
+        assert not re.search(r"\d[eE][+-]?\d", text(parsed(client.get(path)).xpath("//main")[0])), path
+
+
+def test_an_interval_that_has_a_width_never_reads_as_nothing():
+    assert str(quantity(590, 589.8, 590.2, n=2, unit="ms")) == "590 ms ± 0.2, n=2"
+    assert str(quantity(590.4, 590.3, 590.45, n=2, unit="ms")) == "590 ms (590.3–590.5), n=2"
+
+
+@pytest.mark.django_db
+def test_a_papers_figure_is_grouped_as_ours_beside_it_is(client):
+    row = parsed(client.get("/claims/?paper=challenges-deploying")).xpath("//tbody/tr")[0]
+    assert [text(cell) for cell in row.xpath("td[@class='num']")] == ["245,760 bytes"] * 2

@@ -150,9 +150,9 @@ class Claim:
         """What the paper says, as text."""
         if self.expected:
             sign = {"at_least": "≥ ", "at_most": "≤ "}.get(self.verdict_rule, "")
-            return f"{sign}{self.expected} {self.unit_word}".rstrip()
+            return f"{sign}{_grouped(self.expected)} {self.unit_word}".rstrip()
         if self.expected_low:
-            return f"{self.expected_low} to {self.expected_high} {self.unit_word}".rstrip()
+            return f"{_grouped(self.expected_low)} to {_grouped(self.expected_high)} {self.unit_word}".rstrip()
         return self.expected_expr or "–"
 
     @property
@@ -162,6 +162,11 @@ class Claim:
     @property
     def needs(self) -> str:
         return NEEDS.get(self.testable, self.testable)
+
+
+def _grouped(figure: str) -> str:
+    """The paper's own digits, whole thousands apart as in ours beside it."""
+    return f"{int(figure):,}" if figure.isdigit() else figure
 
 
 def explain_source(provenance: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from longboard.quantities import length_label
+from longboard.quantities import figure_text, length_label
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 400, 70, 150, 14, 48
 COLOURS = 8
@@ -58,7 +58,7 @@ def draw(series: Sequence[Series], *, x_title: str, y_title: str, diagonal: bool
         "y_middle": (TOP + HEIGHT - BOTTOM) // 2,
         "x_title_y": HEIGHT - 8,
         "x_ticks": [
-            {"at": _px(x(t)), "text": f"{t:g}" if diagonal else length_label(int(t)), "y": HEIGHT - BOTTOM + 18}
+            {"at": _px(x(t)), "text": f"{t:,g}" if diagonal else length_label(int(t)), "y": HEIGHT - BOTTOM + 18}
             for t in x_ticks
         ],
         "y_ticks": [
@@ -91,8 +91,8 @@ def draw(series: Sequence[Series], *, x_title: str, y_title: str, diagonal: bool
 
 
 def _says(name: str, point: tuple[float, float, float, float], diagonal: bool) -> str:
-    at = f"bound {point[0]:.3g}" if diagonal else f"at {length_label(int(point[0]))}"
-    return f"{name} {at}: {point[1]:,.3g} ({point[2]:,.3g} to {point[3]:,.3g})"
+    at = f"bound {figure_text(point[0])}" if diagonal else f"at {length_label(int(point[0]))}"
+    return f"{name} {at}: {figure_text(point[1])} ({figure_text(point[2])} to {figure_text(point[3])})"
 
 
 def _domain(values: Sequence[float]) -> tuple[float, float]:

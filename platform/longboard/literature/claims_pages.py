@@ -36,7 +36,8 @@ def claim_line(verdict: Verdict) -> ClaimLine:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
+    text = f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
+    return text.replace("-", "−")
 
 
 @dataclass(frozen=True, slots=True)

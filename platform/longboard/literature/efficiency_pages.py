@@ -16,7 +16,7 @@ from longboard.literature.metric_tables import (
     limit_rows,
     metric_table,
 )
-from longboard.quantities import bytes_text, count_text, length_label
+from longboard.quantities import bytes_text, count_text, figure_text, length_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def energy_rows(table: Table, system: str = "") -> list[tuple[str, str, str, str
         e = cell.energy
         if e is None or (system and cell.system != system):
             continue
-        per = f"{e.per_token * 1_000:.3g} mJ" if e.per_token is not None else "–"
+        per = f"{figure_text(e.per_token * 1_000)} mJ" if e.per_token is not None else "–"
         window = f"{e.joules:,.0f} J in {e.window_s:.1f} s" if e.joules is not None else f"{e.window_s:.1f} s"
         valid = "valid" if e.is_valid else ", ".join(e.reasons).replace("_", " ")
         rows.append((cell.system, cell.phase, length_label(cell.context_length), per, window, valid))

@@ -6,11 +6,14 @@ What a first run got wrong is on the page as it was: a kernel whose checks faile
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from django.conf import settings
+
+from longboard.quantities import figure_text
 
 FILE = "benchmarks/kernels/results/kernels.json"  # benchmarks/kernels/run.py writes it
 TITLES = {
@@ -35,7 +38,7 @@ class OperatorLine:
     spread: str
     floor_share: str
     peers: str
-    ratio: str
+    ratio: float | None  # the fastest other's time over ours
     memory: str
 
 
@@ -44,6 +47,7 @@ class KernelTable:
     slug: str
     title: str
     checks: str
+    says: str  # how ours stands against the fastest other
     failures: tuple[str, ...]
     lines: tuple[OperatorLine, ...]
 
@@ -78,7 +82,8 @@ def kernels_page() -> KernelsPage | None:
 
 def _table(part: dict[str, Any]) -> KernelTable:
     checks, rows = part["checks"], part["rows"]
-    keys = dict.fromkeys((row["shape"], row.get("bits")) for row in rows)
+    keys = sorted({(row["shape"], row.get("bits")) for row in rows}, key=_by_size)
+    lines = tuple(line for key in keys if (line := _line(*key, rows)) is not None)
     return KernelTable(
         slug=part["kernel"],
         title=TITLES.get(part["kernel"], part["kernel"]),
@@ -90,8 +95,23 @@ def _table(part: dict[str, Any]) -> KernelTable:
             for c in checks
             if not c["passed"]
         ),
-        lines=tuple(line for key in keys if (line := _line(*key, rows)) is not None),
+        lines=lines,
+        says=_standing([line.ratio for line in lines if line.ratio is not None]),
     )
+
+
+def _by_size(key: tuple[str, int | None]) -> tuple[object, ...]:
+    """Shapes as a reader counts: 4K before 16K before 256K."""
+    return (*(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", key[0])), key[1] or 0)
+
+
+def _standing(ratios: list[float]) -> str:
+    if not ratios:
+        return ""
+    ahead = sum(ratio > 1 for ratio in ratios)
+    shapes = "shape" if len(ratios) == 1 else f"{len(ratios)} shapes"
+    span = f"{min(ratios):.2f}x" if len(ratios) == 1 else f"{min(ratios):.2f}x to {max(ratios):.2f}x"
+    return f"Faster than the best other at {ahead} of {shapes}: {span}"
 
 
 def _line(shape: str, bits: int | None, rows: list[dict[str, Any]]) -> OperatorLine | None:
@@ -103,12 +123,13 @@ def _line(shape: str, bits: int | None, rows: list[dict[str, Any]]) -> OperatorL
     mine = min(ours, key=lambda row: row["ms"])
     peers = [row for row in same if row["side"] != "ours"]
     best = min((row["ms"] for row in peers), default=None)
+    low, high = (figure_text(mine[end]) for end in ("p10", "p90"))
     return OperatorLine(
         shape=shape if bits is None else f"{shape}, {bits} bits",
-        ours=f"{mine['ms']:.4g}",
-        spread=f"{mine['p10']:.4g} to {mine['p90']:.4g}",
-        floor_share=f"{mine['of_floor']:.2f}",
-        peers=", ".join(f"{row['side']} {row['ms']:.4g}" for row in peers) or "none installed",
-        ratio=f"{best / mine['ms']:.2f}x" if best else "",
+        ours=figure_text(mine["ms"]),
+        spread=low if low == high else f"{low} to {high}",
+        floor_share=f"{100 * mine['of_floor']:.0f} %",
+        peers=", ".join(f"{row['side']} {figure_text(row['ms'])}" for row in peers) or "none installed",
+        ratio=best / mine["ms"] if best else None,
         memory=f"{mine['extra_bytes'] / 2**20:.0f}",
     )

@@ -11,7 +11,7 @@ from longboard.literature.charts import Series, draw
 from longboard.literature.crossover import Crossover, Point, find_crossover
 from longboard.literature.measurements import Table, load_tables, main_stat
 from longboard.literature.metric_tables import BUSY_TITLE, METRICS, busy_stats, stat_of
-from longboard.quantities import bytes_text, length_label, quantity
+from longboard.quantities import bytes_text, figure_text, length_label, quantity
 from longboard_tasks.suites.efficiency.report import Stat
 
 
@@ -59,7 +59,12 @@ def _theory_page(slug: str) -> TheoryPage:
         dots[kind].append((bound_ms, stat.value, stat.low, stat.high))
         rows.append(
             TheoryRow(
-                system, kind, length_label(length), f"{bound_ms:,.3g} ms", f"{stat.value:,.3g} ms", f"{ratio:.3g}×"
+                system,
+                kind,
+                length_label(length),
+                f"{figure_text(bound_ms)} ms",
+                f"{figure_text(stat.value)} ms",
+                f"{figure_text(ratio)}×",
             )
         )
 
@@ -91,11 +96,7 @@ def _theory_page(slug: str) -> TheoryPage:
             busy = Stat(value=b.busy_ms, low=b.busy_ms, high=b.busy_ms, n=1)
             bound = shape.decode_bytes(b.context_length) / sheet.bandwidth * 1_000
             add("decode, device busy", system, b.context_length, bound, busy)
-    summary = [
-        (kind, f"{median(found):.3g}× in the middle, {min(found):.3g}× to {max(found):.3g}× over {len(found)} rows")
-        for kind, found in ratios.items()
-        if found
-    ]  # fmt: skip
+    summary = [(kind, _ratios_text(found)) for kind, found in ratios.items() if found]
     chart = draw(
         [Series(name, tuple(sorted(points))) for name, points in dots.items()],
         x_title="Bound from the cost model and the rates this machine reached, ms",
@@ -103,6 +104,13 @@ def _theory_page(slug: str) -> TheoryPage:
         diagonal=True,
     )
     return TheoryPage(table, list(load_tables().values()), chart, rows, memory_rows, summary)
+
+
+def _ratios_text(ratios: list[float]) -> str:
+    if len(ratios) == 1:
+        return f"{figure_text(ratios[0])}×, one row"
+    low, high = (figure_text(pick(ratios)) for pick in (min, max))
+    return f"{figure_text(median(ratios))}× in the middle, {low}× to {high}× over {len(ratios)} rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +150,7 @@ def crossover_page(slug: str, a: str, b: str) -> CrossoverPage | None:
                 length_label(p.length),
                 quantity(p.a.value, p.a.low, p.a.high, n=p.a.n, unit=unit).text,
                 quantity(p.b.value, p.b.low, p.b.high, n=p.b.n, unit=unit).text,
-                f"{p.ratio:.3g}×",
+                f"{figure_text(p.ratio)}×",
             )
             for p in points
         ]
@@ -171,7 +179,7 @@ def crossover_sentence(found: Crossover, a: str, b: str) -> str:
         factor = max(widest.ratio, 1 / widest.ratio) if widest else 1.0
         first, last = found.points[0].length, found.points[-1].length
         parts.append(
-            f"{found.better} is ahead from {length_label(first)} to {length_label(last)}, by up to {factor:.3g}× "
+            f"{found.better} is ahead from {length_label(first)} to {length_label(last)}, by up to {figure_text(factor)}× "
             f"at {length_label(widest.length if widest else first)}."
         )
     return " ".join(parts) or "No difference at any length."
