@@ -11,6 +11,7 @@ from tests.pages.reading import parsed, text
 
 from longboard.literature.catalogue import load_claims, load_papers
 from longboard.literature.measurements import load_tables
+from longboard.literature.metric_tables import takeaway
 from longboard.literature.verdicts import WORDS
 from longboard.quantities import quantity
 from longboard_tasks.suites.efficiency.report import Report
@@ -133,3 +134,20 @@ def test_an_interval_that_has_a_width_never_reads_as_nothing():
 def test_a_papers_figure_is_grouped_as_ours_beside_it_is(client):
     row = parsed(client.get("/claims/?paper=challenges-deploying")).xpath("//tbody/tr")[0]
     assert [text(cell) for cell in row.xpath("td[@class='num']")] == ["245,760 bytes"] * 2
+
+
+def test_a_table_says_who_has_least_and_most_where_half_of_the_systems_were_measured_and_how_they_grew():
+    found = {"a": {1024: 10.0, 4096: 20.0, 65536: 1.0}, "b": {1024: 40.0, 4096: 400.0}, "c": {1024: 1.0}}
+    assert takeaway(found, "ms") == (
+        "At 4K tokens a (20.0 ms) has the least and b (400 ms) the most; from 1K on it changed 2.00-fold for a "
+        "and 10.0-fold for b."
+    )
+    assert takeaway({"a": {1024: 1.0}, "b": {}}, "ms") == ""
+
+
+@pytest.mark.django_db
+def test_every_figure_of_several_systems_has_its_sentence_and_the_tables_words_are_explained(client):
+    page = parsed(client.get("/efficiency/"))
+    for figure in page.xpath("//figure[count(.//*[@class='thread']) > 1]"):
+        assert "has the least" in text(figure.xpath("preceding-sibling::p[@class='says']")[0])
+    assert "launches differ by more than 3 %" in text(page)

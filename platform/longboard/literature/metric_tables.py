@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from longboard.literature.charts import Series, draw
 from longboard.literature.measurements import Table, main_stat
-from longboard.quantities import bytes_text, length_label, quantity
+from longboard.quantities import bytes_text, figure_text, length_label, quantity
 from longboard_tasks.suites.efficiency.report import Cell, Failure, Limit, Phase, Stat
 
 FAILURES = {
@@ -44,7 +46,7 @@ def entry(cell: Cell | None, metric: str) -> Entry:
     stat = stat_of(cell, metric)
     if stat is None:
         return Entry("–")
-    note = " ".join(
+    note = ", ".join(
         mark
         for mark, holds in (
             ("in one pass" if cell.phase == "prefill" and cell.reading == "one_shot" else "", True),
@@ -73,6 +75,7 @@ def stat_of(cell: Cell, metric: str) -> Stat | None:
 @dataclass(frozen=True, slots=True)
 class MetricTable:
     title: str
+    says: str  # what the table comes to, in one sentence
     lengths: list[str]
     rows: list[tuple[str, str, list[Entry]]]  # (system id, title, entries)
     chart: dict[str, Any]
@@ -84,18 +87,50 @@ def metric_table(table: Table, metric: str) -> MetricTable:
         {c.context_length for c in table.cells if c.phase == phase and c.batch == 1 and c.logits == "last"}
     )
     rows, series = [], []
+    found: dict[str, dict[int, float]] = {}
     for system in table.systems:
         cells = [table.find(system, phase, length) for length in lengths]
         rows.append((system, table.report.systems[system].title, [entry(cell, metric) for cell in cells]))
         points = []
+        found[system] = {}
         for length, cell in zip(lengths, cells, strict=True):
             stat = stat_of(cell, metric) if cell and not cell.failure else None
             if stat:
+                found[system][length] = stat.value
                 scale = 2**20 if unit == "bytes" else 1
                 points.append((float(length), stat.value / scale, stat.low / scale, stat.high / scale))
         series.append(Series(system, tuple(points)))
     chart = draw(series, x_title="Context length, tokens", y_title=f"{title}, {'MiB' if unit == 'bytes' else unit}")
-    return MetricTable(title, [length_label(n) for n in lengths], rows, chart)
+    return MetricTable(title, takeaway(found, unit), [length_label(n) for n in lengths], rows, chart)
+
+
+def takeaway(found: Mapping[str, Mapping[int, float]], unit: str) -> str:
+    """Who has least and most at the longest length that half of the Systems have, and how their numbers grew up to it.
+
+    `found`: by System, by length. Empty where fewer than two Systems share a length.
+    """
+    having = Counter(length for values in found.values() for length in values)
+    shared = [length for length, n in having.items() if n >= max(2, len(found) / 2)]
+    if not shared:
+        return ""
+    at = max(shared)
+    there = {system: values for system, values in found.items() if at in values}
+    least, most = (pick(there, key=lambda system: there[system][at]) for pick in (min, max))
+
+    def told(system: str) -> str:
+        value = there[system][at]
+        return f"{system} ({quantity(value, value, value, n=1, unit=unit).value})"
+
+    says = f"At {length_label(at)} tokens {told(least)} has the least and {told(most)} the most"
+    first = min(length for values in there.values() for length in values)
+    growth = {system: values[at] / values[first] for system, values in there.items() if first in values}
+    if first == at or len(growth) < 2:
+        return f"{says}."
+    slow, fast = (pick(growth, key=lambda system: growth[system]) for pick in (min, max))
+    return (
+        f"{says}; from {length_label(first)} on it changed {figure_text(growth[slow])}-fold for {slow} "
+        f"and {figure_text(growth[fast])}-fold for {fast}."
+    )
 
 
 BUSY_TITLE = "Device time of one decode step"
@@ -118,7 +153,8 @@ def busy_table(table: Table) -> MetricTable:
         rows.append((system, table.report.systems[system].title, entries))
         series.append(Series(system, tuple((float(n), s.value, s.low, s.high) for n, s in sorted(stats.items()))))
     chart = draw(series, x_title="Context length, tokens", y_title=f"{BUSY_TITLE}, ms")
-    return MetricTable(BUSY_TITLE, [length_label(n) for n in lengths], rows, chart)
+    says = takeaway({system: {n: s.value for n, s in stats.items()} for system, stats in found.items()}, "ms")
+    return MetricTable(BUSY_TITLE, says, [length_label(n) for n in lengths], rows, chart)
 
 
 @dataclass(frozen=True, slots=True)
