@@ -196,7 +196,12 @@ def test_an_empty_board_says_how_to_fill_it(client):
     factories.make_suite()
     response = client.get("/boards/niah/")
     assert response.status_code == 200
-    assert "Be the first" in text(parsed(response))
+    page = text(parsed(response))
+    assert "Be the first" in page
+    assert "Nothing has been measured in this suite yet" in page
+    assert "Loosen a filter" not in page
+    assert "at tokens" not in page
+    assert not parsed(response).xpath("//form[@id='compare']")  # there is nothing to compare
 
 
 # --- Filters ---------------------------------------------------------------------------------------------------------
