@@ -107,6 +107,12 @@ def test_methods_run_end_to_end_and_stand_beside_the_full_cache(client, ada, tmp
     assert partial["Accuracy, all tasks"] == "not measured"  # some tasks are no whole
     assert "n=" in partial["Accuracy, retrieval"]
 
+    Cell.objects.filter(suite__kind="efficiency").delete()
+    bare = client.get("/methods/streaming_llm/")
+    assert "Share held" not in rows_of(bare)[0]  # what nobody measured is said once, not in a column of its own
+    assert not any("not measured" in row["Accuracy, retrieval"] for row in rows_of(bare))
+    assert "Accuracy alone was measured here" in text(parsed(bare))
+
 
 def test_a_method_without_numbers_and_one_that_is_not_there(client, ada):
     page = text(parsed(client.get("/methods/snapkv/")))

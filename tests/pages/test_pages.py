@@ -119,6 +119,14 @@ def test_a_crash_shows_a_page_and_no_detail(client, monkeypatch):
     assert b"secret detail" not in response.content
 
 
+def test_a_suites_page_names_each_task_once_beside_all_its_metrics(client):
+    factories.make_suite("lra")
+    page = parsed(client.get("/suites/lra/"))
+    names = [text(head) for head in page.xpath("//section[@aria-labelledby='tasks']//th[@scope='rowgroup']")]
+    assert len(names) == len(set(names)) > 5
+    assert "1K tokens" in text(page)
+
+
 def test_pages_exist_on_a_site_without_any_rows(client):
     for path in ("/", "/boards/", "/models/", "/suites/", "/hardware/", "/nodes/"):
         assert client.get(path, follow=True).status_code == 200, path

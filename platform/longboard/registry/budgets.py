@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -51,7 +51,7 @@ class BudgetRow:
     budget: str
     settings: str
     kept: str  # measured cache bytes as a share of the full cache's
-    costs: tuple[tuple[Quantity | None, str], ...]  # number, its run's address; in the order of COSTS
+    costs: tuple[tuple[Quantity | None, str], ...]  # number, its run's address; in the order of the titles
     scores: tuple[Score | None, ...]
 
 
@@ -62,7 +62,7 @@ class BudgetView:
     controls: tuple[tuple[str, str, tuple[Option, ...]], ...]  # name, label, options; where there is a choice
     model_title: str
     model_url: str
-    cost_titles: tuple[str, ...]
+    cost_titles: tuple[str, ...]  # of what was measured for any row
     columns: tuple[str, ...]
     rows: tuple[BudgetRow, ...]
     wide: dict[str, Any]
@@ -98,6 +98,7 @@ def budget_view(method: str, query: Mapping[str, Any]) -> BudgetView | None:
     rows, columns = _rows(cells, suite, is_one_method=bool(method))
     points = _points(rows, columns)
     gain, cost = METRICS["accuracy"], METRICS["cache_bytes"]
+    rows, cost_titles = _measured_costs(rows)
     asked = urlencode({"hardware": hardware, "length": length, "cost": "cache_bytes"})
     controls = (
         ("model", "Model", _options([(p[1], p[2]) for p in places], model)),
@@ -109,7 +110,7 @@ def budget_view(method: str, query: Mapping[str, Any]) -> BudgetView | None:
         controls=tuple(control for control in controls if len(control[2]) > 1),
         model_title=there[0][2],
         model_url=model_url(model),
-        cost_titles=tuple(METRICS[cost].title for cost in COSTS),
+        cost_titles=cost_titles,
         columns=columns,
         rows=rows,
         wide=figures.draw_front(points, gain=gain, cost=cost),
@@ -170,6 +171,13 @@ def _rows(
             )
         )
     return tuple(rows), columns
+
+
+def _measured_costs(rows: tuple[BudgetRow, ...]) -> tuple[tuple[BudgetRow, ...], tuple[str, ...]]:
+    """The rows without the costs that none of them has, and the titles of the others."""
+    there = [i for i in range(len(COSTS)) if any(row.costs[i][0] is not None for row in rows)]
+    titles = tuple(METRICS[COSTS[i]].title for i in there)
+    return tuple(replace(row, costs=tuple(row.costs[i] for i in there)) for row in rows), titles
 
 
 def _order(system: System) -> tuple[Any, ...]:

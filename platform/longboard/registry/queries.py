@@ -372,6 +372,7 @@ class SuitePage:
     suite: Suite
     info: SuiteInfo
     tasks: tuple[tuple[TaskInfo, tuple[MetricInfo, ...]], ...]
+    least_length: str
     board_url: str
     versions: tuple[Suite, ...]
     places: tuple[tuple[str, str, str, int, str], ...]  # hardware, task of its own, length, Systems, board's address
@@ -404,6 +405,7 @@ def _suite_page(suite: Suite, versions: tuple[Suite, ...], places: tuple[Any, ..
         suite=suite,
         info=info,
         tasks=tuple((task, tuple(METRICS[m] for m in task.metrics if m in METRICS)) for task in info.tasks),
+        least_length=length_label(info.least_context_length),
         board_url=board,
         versions=versions,
         places=tuple(
