@@ -297,10 +297,36 @@ def ada(client):
 
 def test_the_form_offers_lengths_pools_suites_and_each_models_limit(client, ada):
     page = parsed(client.get("/submit/?model=apple"))
-    assert page.xpath("//select[@name='model']/option[@selected]/text()") == ["Apple (apple), up to 8K"]
+    assert page.xpath("//select[@name='model']//option[@selected]/text()") == ["Apple (apple), up to 8K"]
     lengths = page.xpath("//input[@name='context_lengths']/@value")
     assert (lengths[0], lengths[-1], len(lengths)) == ("512", "1048576", 12)
     assert page.xpath("//input[@name='suites']/@value") == ["babilong", "kv", "lra", "niah", "recall", "efficiency"]
+
+
+def test_the_form_opens_with_a_model_that_can_do_what_is_ticked_beside_it(client, ada):
+    factories.make_suite()
+    page = parsed(client.get("/submit/"))
+    groups = page.xpath("//select[@name='model']/optgroup")
+    assert [group.get("label").split(":")[0] for group in groups] == [
+        "Trained weights",
+        "Random weights",
+        "Architectures",
+    ]
+    first = page.xpath("//select[@name='model']//option/@value")[0]
+    assert first in groups[0].xpath("./option/@value")
+    sent = client.post(
+        "/submit/", FORM | {"model": first, "suites": ["niah"], "context_lengths": ["1024"], "pools": ["local-cpu"]}
+    )
+    assert sent.status_code == 302
+    ticked = parsed(client.get("/submit/?model=llama-1b")).xpath("//input[@name='suites'][@checked]/@value")
+    assert ticked == ["efficiency"]  # its weights are random
+
+
+def test_the_list_of_models_begins_with_those_that_have_weights(client):
+    factories.make_suite()
+    page = parsed(client.get("/models/"))
+    assert text(page.xpath("//th[@scope='rowgroup']")[0]) == "Trained weights"
+    assert "granite-hybrid-3m" in text(page.xpath("//tbody[1]/tr[2]")[0])
 
 
 def test_a_good_request_becomes_a_submission_and_twice_the_same_stays_one(client, ada):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db.models import Count, Q
@@ -26,6 +26,15 @@ from longboard_tasks.intervals import wilson
 # --- Models ----------------------------------------------------------------------------------------------------------
 
 
+M = TypeVar("M", bound=Model)  # with its annotations, if any
+# What a model can be asked for, most useful to a newcomer first: lists and forms keep this order.
+MODEL_GROUPS = {
+    "Trained weights": (Model.Source.ZOO, Model.Source.HUB, Model.Source.UPLOAD),
+    "Random weights: efficiency alone": (Model.Source.CONFIG,),
+    "Architectures: trained in a run of the Long Range Arena": (Model.Source.ARCHITECTURE,),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class ModelLine:
     url: str
@@ -39,8 +48,15 @@ class ModelLine:
     numbers: int
 
 
-def model_lines(search: str = "") -> list[ModelLine]:
-    """Every registered model that matches; one statement."""
+def model_groups(rows: Iterable[M]) -> list[tuple[str, list[M]]]:
+    """Models by what they can be asked for, by name within; groups without a model are left out."""
+    ordered = sorted(rows, key=lambda row: (row.title, row.slug))
+    groups = [(title, [row for row in ordered if row.source in sources]) for title, sources in MODEL_GROUPS.items()]
+    return [(title, found) for title, found in groups if found]
+
+
+def model_lines(search: str = "") -> list[tuple[str, list[ModelLine]]]:
+    """Every registered model that matches, by group; one statement."""
     rows = Model.objects.annotate(
         system_count=Count("systems", distinct=True), cell_count=Count("systems__cells", distinct=True)
     )
@@ -52,18 +68,24 @@ def model_lines(search: str = "") -> list[ModelLine]:
             | Q(ref__icontains=search)
         )
     return [
-        ModelLine(
-            url=reverse("model", args=[row.slug]),
-            slug=row.slug,
-            title=row.title,
-            family=row.family,
-            parameters=count_text(row.parameters) if row.parameters else "",
-            positions=position_text(row.max_positions),
-            licence=row.licence,
-            systems=row.system_count,
-            numbers=row.cell_count,
+        (
+            group,
+            [
+                ModelLine(
+                    url=reverse("model", args=[row.slug]),
+                    slug=row.slug,
+                    title=row.title,
+                    family=row.family,
+                    parameters=count_text(row.parameters) if row.parameters else "",
+                    positions=position_text(row.max_positions),
+                    licence=row.licence,
+                    systems=row.system_count,
+                    numbers=row.cell_count,
+                )
+                for row in found
+            ],
         )
-        for row in rows.order_by("title", "slug")
+        for group, found in model_groups(rows)
     ]
 
 

@@ -10,7 +10,7 @@ from django import forms
 from longboard.fleet.models import Pool
 from longboard.quantities import length_label
 from longboard.registry.models import Method, Model, Suite
-from longboard.registry.queries import position_text
+from longboard.registry.queries import model_groups, position_text
 from longboard.registry.suites import suite_info
 from longboard.submissions.requests import SubmissionRequest
 from longboard_tasks.contract import MAX_SAMPLES
@@ -86,8 +86,10 @@ class SubmissionForm(forms.Form):
     def __init__(self, *args: Any, user: Any, **kwargs: Any) -> None:
         super().__init__(*args, **({"label_suffix": ""} | kwargs))
         self.fields["idempotency_key"].initial = uuid.uuid4().hex
-        models = Model.objects.order_by("title")
-        self._choices("model", [(m.slug, f"{m.title} ({m.slug}), {position_text(m.max_positions)}") for m in models])
+        self.fields["model"].choices = [  # type: ignore[attr-defined]  # stubs: any field
+            (group, [(m.slug, f"{m.title} ({m.slug}), {position_text(m.max_positions)}") for m in found])
+            for group, found in model_groups(Model.objects.all())
+        ]
         self._choices("method", [(m.name, m.title) for m in Method.objects.all()] or [("none", "Full cache")])
         self._choices(
             "suites",

@@ -31,8 +31,11 @@ def submit(request: HttpRequest) -> HttpResponse:
     """A good request leads to its submission's page; a refused one comes back filled in, with the reason beside the field."""
     if request.method != "POST":
         wanted: dict[str, Any] = {"model": request.GET.get("model", ""), "context_lengths": [1024, 4096]}
-        if Model.objects.filter(slug=wanted["model"][:120], source=Model.Source.ARCHITECTURE).exists():
+        source = Model.objects.filter(slug=wanted["model"][:120]).values_list("source", flat=True).first()
+        if source == Model.Source.ARCHITECTURE:
             wanted |= {"suites": ["lra"], "context_lengths": []}
+        elif source == Model.Source.CONFIG:
+            wanted |= {"suites": ["efficiency"]}
         return render(request, "submissions/submit.html", {"form": SubmissionForm(user=request.user, initial=wanted)})
     form = SubmissionForm(request.POST, user=request.user)
     if form.is_valid():
