@@ -179,7 +179,7 @@ def list_ssd(states: int, tile: Any) -> Iterator[Spec]:
     signature = types(bf16="X B OUT", fp32="STEPS SUMS", i="T H SHARE xb xt xh bb bt bg")
     constants = sizes | precise | {"P": 64, "BK": tile["state_keys"]}
     yield f"{name} states", ssd._chunk_states, signature, constants, tile["state_warps"], tile["state_stages"]
-    walk = {"P": 64, "BP": tile["walk"] or 64, "BK": tile["state_keys"]}
+    walk = {"P": 64, "BP": tile["walk"] or 32, "BK": tile["state_keys"]}
     signature = types(bf16="X B OUT", fp32="STEPS SUMS STATE", i="T CHUNKS H SHARE xb xt xh bb bt bg")
     yield f"{name} walk", ssd._walk, signature, sizes | precise | walk, tile["state_warps"], tile["state_stages"]
     signature = types(bf16="BETWEEN", fp32="SUMS STATE", i="CHUNKS H")

@@ -99,12 +99,10 @@ def time_one_scan(
             {"lanes": n, "unroll": u, "warps": w, "shortest": 128}
             for n, u, w in (
                 (64, 2, 12),
-                (64, 2, 8),
-                (64, 2, 10),
-                (64, 2, 24),
-                (64, 4, 12),
-                (64, 1, 12),
-                (32, 4, 24),
+                (64, 2, 36),
+                (64, 2, 48),
+                (64, 4, 24),
+                (32, 4, 16),
             )
         ]
         found["n16"] = dict(bench.tune("selective_scan", "n16", grid, lambda: selective_scan(**made), now))
@@ -197,31 +195,25 @@ def time_one_ssd(
     now = dict(tuned.choose("ssd_scan", key))
     if tuning and key not in found:
         scan = [
-            {"chunk": q, "rows": m, "keys": n, "heads": h, "num_warps": w, "num_stages": s}
-            for q, m, n, h, w, s in (
-                (256, 64, 64, 1, 4, 1),
-                (256, 64, 32, 1, 4, 2),
-                (256, 64, 64, 2, 4, 1),
-                (256, 64, 32, 2, 4, 2),
-                (256, 64, 64, 1, 4, 2),
-                (256, 64, 32, 1, 4, 3),
-                (256, 128, 64, 1, 8, 1),
-                (256, 128, 32, 2, 8, 2),
-                (256, 128, 64, 2, 8, 1),
+            {"rows": m, "keys": n, "num_warps": w, "num_stages": s, "registers": r}
+            for m, n, w, s, r in (
+                (64, 64, 4, 1, 128),
+                (64, 64, 4, 1, 104),
+                (64, 32, 4, 1, 0),
+                (128, 128, 8, 1, 128),
+                (64, 64, 4, 2, 0),
             )
         ]
         best = dict(bench.tune("ssd_scan", key, [now | c for c in scan], lambda: ssd_scan(**made), now))
         parts = [
             {"walk": p, "state_keys": n, "state_warps": w, "state_stages": s}
             for p, n, w, s in (
-                (0, 64, 8, 2),
-                (0, 32, 4, 4),
-                (0, 64, 4, 2),
-                (0, 32, 4, 3),
                 (32, 64, 4, 3),
-                (32, 32, 4, 4),
                 (16, 64, 4, 3),
+                (32, 32, 4, 4),
                 (64, 64, 8, 3),
+                (32, 64, 4, 4),
+                (0, 32, 4, 4),
             )
         ]
         found[key] = dict(bench.tune("ssd_scan", key, [best | c for c in parts], lambda: ssd_scan(**made), best))

@@ -94,11 +94,14 @@ def ssd_scan(
             between, sums, kept, chunks, heads, P=size, NS=states, N=padded, Q=chunk, BLOCK=piece, num_warps=4
         )
     together = math.gcd(config["heads"], heads // groups)
+    fit = (
+        {"maxnreg": config["registers"]} if config["registers"] else {}
+    )  # so that one more program fits a multiprocessor
     _outputs[(heads // together * tiles, chunks, batch)](
         x, c, products, between, steps, sums, skip if skip is not None else a, y, tokens, heads, heads // groups, groups,
         *x.stride()[:3], *c.stride()[:3],
         P=size, NS=states, N=padded, Q=chunk, BM=rows, BK=keys, HEADS=together, HAS_SKIP=skip is not None, PRECISION=precision,
-        num_warps=config["num_warps"], num_stages=config["num_stages"],
+        num_warps=config["num_warps"], num_stages=config["num_stages"], **fit,
     )  # fmt: skip
     if state is not None and kept is not state:
         state.copy_(kept)
