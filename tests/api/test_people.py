@@ -112,8 +112,16 @@ def test_a_reading_token_cannot_submit(client, site, token):
 def test_a_signed_in_browser_may_submit_only_with_its_csrf_token(site):
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(make_user())
-    assert post(browser, "/submissions", ASK).status_code == 403
+    refused = post(browser, "/submissions", ASK)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_allowed")
+    assert "X-CSRFToken" in refused.json()["error"]["message"]
     assert not Submission.objects.exists()
+
+
+def test_a_script_without_a_token_is_asked_for_one(site):
+    answer = post(Client(enforce_csrf_checks=True), "/submissions", ASK)
+    assert answer.status_code == 401
+    assert "Send a token: Authorization: Bearer" in answer.json()["error"]["message"]
 
 
 def test_cancel_and_rerun_are_for_the_author(client, token):

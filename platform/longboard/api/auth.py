@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.utils import timezone
+from ninja.errors import HttpError
 from ninja.security import HttpBearer
 from ninja.security.session import SessionAuth
 
@@ -56,7 +57,17 @@ class NodeToken(HttpBearer):
 
 
 class PersonSession(SessionAuth):
-    """A signed-in browser; writes need its CSRF token."""
+    """A signed-in browser; writes need its CSRF token. Whoever is not signed in is asked for a token, not for that."""
+
+    def _get_key(self, request: HttpRequest) -> str | None:
+        if not request.user.is_authenticated:
+            return None
+        try:
+            return super()._get_key(request)
+        except HttpError as error:
+            raise NotAllowed(
+                "A browser's write needs its CSRF token in X-CSRFToken. A script sends an API token in its place."
+            ) from error
 
     def authenticate(self, request: HttpRequest, key: str | None) -> Any:
         return request.user if request.user.is_authenticated else None
