@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tasks"))
 
 from longboard_tasks.suites.efficiency.plans import config_system
 from longboard_tasks.suites.efficiency.request import Request
-from longboard_tasks.suites.efficiency.system import Launch
+from longboard_tasks.suites.efficiency.system import measure_system
 
 CAP = 2 * 2**30
 
@@ -46,8 +46,7 @@ def main() -> int:
         budget_s=40,
     )
     with tempfile.TemporaryDirectory() as folder:
-        launch = Launch(request, Path(folder) / "part.json")
-        report = launch.run()
+        report = measure_system(request, Path(folder) / "part.json")
     on_cuda = report.hardware.kind == "cuda"
     wrong = [
         f"{c.phase} {c.context_length}: {c.failure.says}"

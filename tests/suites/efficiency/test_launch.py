@@ -23,7 +23,7 @@ from longboard_tasks.suites.efficiency.report import join_reports, read_report
 from longboard_tasks.suites.efficiency.request import Request
 from longboard_tasks.suites.efficiency.spread import pool_cells
 from longboard_tasks.suites.efficiency.subject import NotFinite, TorchSubject, failure_of
-from longboard_tasks.suites.efficiency.system import Launch
+from longboard_tasks.suites.efficiency.system import measure_system
 from longboard_worker.cli import main
 from longboard_worker.measure_command import bar_text
 
@@ -42,8 +42,8 @@ def request(system="tiny-llama", **more):
 def launches(tmp_path_factory):
     folder = tmp_path_factory.mktemp("launches")
     reports = [
-        Launch(request(launch=1), folder / "1.json", device="cpu").run(),
-        Launch(request(launch=2, parts=("cells",)), folder / "2.json", device="cpu").run(),
+        measure_system(request(launch=1), folder / "1.json", device="cpu"),
+        measure_system(request(launch=2, parts=("cells",)), folder / "2.json", device="cpu"),
     ]
     assert read_report(folder / "1.json").cells == reports[0].cells  # written as it went
     return reports
@@ -106,11 +106,11 @@ def test_two_reports_join_only_if_they_are_of_one_device(launches):
 
 
 def test_a_cache_that_cannot_be_continued_gives_a_row_that_says_so(tmp_path):
-    report = Launch(
+    report = measure_system(
         request("tiny-mamba2", prefix_mode="step", parts=("cells",), lengths=(128,), decode_lengths=(128,)),
         tmp_path / "x.json",
         device="cpu",
-    ).run()
+    )
     (refused,) = find(report, reading="chunked", phase="prefill")
     assert refused.failure.kind == "unsupported"
     (one,) = find(report, reading="one_shot", phase="prefill")

@@ -15,7 +15,8 @@ def main() -> int:
     import torch  # noqa: F401  # before the wait: this is what takes long
     import transformers  # noqa: F401
 
-    from longboard_tasks.suites.efficiency.system import Launch, Request
+    from longboard_tasks.suites.efficiency.request import Request
+    from longboard_tasks.suites.efficiency.system import measure_system
 
     line = sys.stdin.readline()
     if not line.strip():
@@ -24,7 +25,7 @@ def main() -> int:
     models = os.environ.get("LONGBOARD_MODELS_DIR", "")
     try:
         request = Request.model_validate_json(body)
-        Launch(request, Path(out), models_dir=Path(models) if models else None).run()
+        measure_system(request, Path(out), models_dir=Path(models) if models else None)
     except Exception:
         traceback.print_exc()
         return 1
