@@ -6,21 +6,20 @@ import logging
 import math
 from datetime import datetime, timedelta
 
-from django.db import IntegrityError, transaction
-
 from longboard.accounts.models import User
 from longboard.boards.board_view import rankable_metrics
 from longboard.boards.metrics import METRICS
-from longboard.errors import BadRequest, Conflict, NotAllowed, QuotaExceeded
+from longboard.errors import BadRequest, NotAllowed, QuotaExceeded
 from longboard.fleet.models import Hardware
 from longboard.registry.models import Model, Suite, System
 from longboard.registry.services import find_model, system_for
 from longboard.registry.suites import suite_info
+from longboard.repeats import stored_once
 from longboard.reports.models import Report, ReportedNumber
 from longboard.reports.requests import NumberIn, ReportRequest
 from longboard.submissions.models import Submission
 from longboard_tasks.catalogue import SuiteInfo
-from longboard_tasks.contract import MethodRef, Runtime, canonical_json, sha256
+from longboard_tasks.contract import MethodRef, Runtime
 
 log = logging.getLogger(__name__)
 
@@ -35,19 +34,12 @@ def post_report(*, author: User, request: ReportRequest, now: datetime) -> tuple
     The same idempotency key with the same request gives the first Report and False; with another it raises Conflict. Raises
     NotAllowed for a System that is not the author's, QuotaExceeded, and BadRequest or NotFound with the field at fault.
     """
-    digest = sha256(canonical_json(request))
-    if earlier := _earlier(author, request, digest):
-        return earlier, False
-    try:
-        with transaction.atomic():
-            report = _create(author, request, digest, now)
-    except IntegrityError:
-        # Of two equal requests at once, the other one was first.
-        if earlier := _earlier(author, request, digest):
-            return earlier, False
-        raise
-    log.info("report stored", extra={"report": report.pk, "numbers": len(request.numbers)})
-    return report, True
+    report, is_new = stored_once(
+        Report, author=author, request=request, create=lambda digest: _create(author, request, digest, now)
+    )
+    if is_new:
+        log.info("report stored", extra={"report": report.pk, "numbers": len(request.numbers)})
+    return report, is_new
 
 
 def withdraw_report(*, report: Report, actor: User, because: str, now: datetime) -> Report:
@@ -70,19 +62,6 @@ def may_report(author: User, model: Model) -> bool:
         or model.owner_id == author.pk
         or Submission.objects.filter(author=author, system__model=model).exists()
     )
-
-
-def _earlier(author: User, request: ReportRequest, digest: str) -> Report | None:
-    if not request.idempotency_key:
-        return None
-    earlier = Report.objects.filter(author=author, idempotency_key=request.idempotency_key).first()
-    if earlier is not None and earlier.request_digest != digest:
-        raise Conflict(
-            f'The idempotency key "{request.idempotency_key}" was used for another report ({earlier.pk}). '
-            "Use a new key for a new report.",
-            field="idempotency_key",
-        )
-    return earlier
 
 
 def _create(author: User, request: ReportRequest, digest: str, now: datetime) -> Report:

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 
 from longboard.accounts.models import User
-from longboard.errors import BadRequest, Conflict, IllegalTransition, NotAllowed, NotFound
+from longboard.errors import BadRequest, IllegalTransition, NotAllowed, NotFound
 from longboard.fleet.models import Pool
 from longboard.registry.models import Model, Suite, System
 from longboard.registry.services import architecture_model, find_model, system_for
 from longboard.registry.suites import suite_info
+from longboard.repeats import stored_once
 from longboard.submissions import lease, training
 from longboard.submissions.dispatch import hint_after_commit
 from longboard.submissions.models import Attempt, Run, Submission
@@ -25,7 +26,7 @@ from longboard.submissions.requests import MAX_RUNS, SubmissionRequest
 from longboard.submissions.training import Unit
 from longboard.submissions.transitions import move
 from longboard_tasks.catalogue import TaskInfo
-from longboard_tasks.contract import MethodRef, Runtime, canonical_json, sha256
+from longboard_tasks.contract import MethodRef, Runtime
 from longboard_tasks.suites.lra.architectures import Variant
 
 log = logging.getLogger(__name__)
@@ -37,32 +38,12 @@ def submit(*, author: User, request: SubmissionRequest, now: datetime) -> tuple[
     The same idempotency key with the same request gives the first Submission back and False; with another request it
     raises Conflict. Raises BadRequest and NotFound with the field that is at fault, and then stores nothing.
     """
-    digest = sha256(canonical_json(request))
-    if earlier := _earlier(author, request, digest):
-        return earlier, False
-    try:
-        with transaction.atomic():
-            submission = _create(author, request, digest, now)
-    except IntegrityError:
-        # Of two equal requests at once, the other one was first.
-        if earlier := _earlier(author, request, digest):
-            return earlier, False
-        raise
-    log.info("submission stored", extra={"submission": submission.pk, "runs": submission.runs.count()})
-    return submission, True
-
-
-def _earlier(author: User, request: SubmissionRequest, digest: str) -> Submission | None:
-    if not request.idempotency_key:
-        return None
-    earlier = Submission.objects.filter(author=author, idempotency_key=request.idempotency_key).first()
-    if earlier is not None and earlier.request_digest != digest:
-        raise Conflict(
-            f'The idempotency key "{request.idempotency_key}" was used for another request ({earlier.pk}). '
-            "Use a new key for a new request.",
-            field="idempotency_key",
-        )
-    return earlier
+    submission, is_new = stored_once(
+        Submission, author=author, request=request, create=lambda digest: _create(author, request, digest, now)
+    )
+    if is_new:
+        log.info("submission stored", extra={"submission": submission.pk, "runs": submission.runs.count()})
+    return submission, is_new
 
 
 @dataclass(frozen=True, slots=True)
