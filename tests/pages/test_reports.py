@@ -221,7 +221,7 @@ def test_one_reports_on_ones_own_systems_alone(author):
 def test_the_same_key_gives_the_same_report_and_another_request_under_it_is_refused(author):
     first = post(author, idempotency_key="k")
     assert post(author, idempotency_key="k") == first
-    with pytest.raises(Conflict, match="another report"):
+    with pytest.raises(Conflict, match="another request"):
         post(author, ACCURACY, idempotency_key="k")
     assert Report.objects.count() == 1
 
