@@ -98,6 +98,7 @@ def main() -> None:
     page = PAGE.read_text()
     for name, write, draw, figure in (
         ("kernels", write_kernels, draw_floors, "floors.svg"),
+        ("kernels_h200", write_kernels, draw_floors, "floors_h200.svg"),
         ("models", write_models, draw_prefill, "prefill.svg"),
     ):
         source = RESULTS / f"{name}.json"

@@ -11,7 +11,7 @@ from bench import Bench
 from torch import Tensor
 
 from longboard_kernels import tuned
-from longboard_kernels.selective_scan import selective_scan, selective_scan_cost
+from longboard_kernels.selective_scan import choose_key, selective_scan, selective_scan_cost
 from longboard_kernels.ssd import ssd_scan, ssd_scan_cost
 
 K = 1024
@@ -93,8 +93,9 @@ def time_one_scan(
     bench: Bench, batch: int, tokens: int, channels: int, tuning: bool, found: dict[str, dict[str, int]]
 ) -> None:
     made = make_scan(tokens, channels, 16, batch)
-    now = tuned.choose("selective_scan", "n16")
-    if tuning and "n16" not in found:
+    key = choose_key(tokens, 16)
+    now = tuned.choose("selective_scan", key)
+    if tuning and key not in found:
         grid = [
             {"lanes": n, "unroll": u, "warps": w, "shortest": 128}
             for n, u, w in (
@@ -105,10 +106,10 @@ def time_one_scan(
                 (32, 4, 16),
             )
         ]
-        found["n16"] = dict(bench.tune("selective_scan", "n16", grid, lambda: selective_scan(**made), now))
+        found[key] = dict(bench.tune("selective_scan", key, grid, lambda: selective_scan(**made), now))
     cost = selective_scan_cost(tokens=tokens, channels=channels, states=16, batch=batch)
     shape = f"B{batch} L{tokens // K}K D{channels} N16"
-    with tuned.forced("selective_scan", found.get("n16", now)):
+    with tuned.forced("selective_scan", found.get(key, now)):
         bench.time(shape, "ours", lambda: selective_scan(**made), cost)
         bench.split(shape, lambda: selective_scan(**made))
     peers.time_selective_scan(bench, shape, made, cost, lambda: selective_scan(**made))

@@ -15,6 +15,7 @@ from longboard_kernels.device import multiprocessors, runs_triton
 from longboard_kernels.errors import require
 
 LANES = 32  # channels of one program of the chain of ends
+LONG = 8_192  # tokens from which two channels a lane pay: below, a sequence has too few segments for them
 
 
 def selective_scan(
@@ -51,7 +52,7 @@ def selective_scan(
     require(state is None or state.dtype == torch.float32, "The state of a scan is kept in fp32.")
     if not runs_triton(u):
         return selective_scan_ref(u, dt, a, b, c, skip, z, dt_bias, state, softplus=softplus)
-    config = tuned.choose("selective_scan", f"n{size}")
+    config = tuned.choose("selective_scan", choose_key(tokens, size))
     lanes = config["lanes"]  # channels of one program: one or two a lane, all states of a channel in its registers
     groups = triton.cdiv(channels, lanes)
     most = max(1, multiprocessors(u.device) * config["warps"] // (groups * batch))
@@ -86,6 +87,11 @@ def selective_scan(
     elif state is not None and kept is not state:
         state.copy_(kept)
     return y
+
+
+def choose_key(tokens: int, size: int) -> str:
+    """The row of the table of tiles: long sequences have one of their own, others share the general one."""
+    return f"n{size}" if tokens >= LONG else ""
 
 
 def selective_scan_ref(

@@ -35,9 +35,6 @@ def why_not(mixer: Any) -> str:
         fits = mixer.ssm_state_size % 4 == 0 and mixer.ssm_state_size <= 64
         return "" if fits else f"its state size is {mixer.ssm_state_size}"
     if type(mixer).__name__ in DELTA:
-        # Its one run on a device ended with an illegal memory access (docs/kernels.md).
-        if next(mixer.parameters()).is_cuda:
-            return "the gated delta rule's kernel is not trusted on a GPU yet"
         fits = mixer.head_k_dim in SIZES and mixer.head_v_dim in SIZES
         return "" if fits else f"its heads are {mixer.head_k_dim} x {mixer.head_v_dim}"
     if mixer.head_dim not in HEAD_SIZES or mixer.ssm_state_size > LARGEST_STATE:
