@@ -10,7 +10,8 @@ import pytest
 from longboard.literature.catalogue import STAND_INS, Claim, load_claims, load_papers
 from longboard.literature.closed_forms import COMPUTED
 from longboard.literature.evidence import all_verdicts, verdict_of
-from longboard.literature.measured import MEASURED, one_pass_edge
+from longboard.literature.measured import MEASURED
+from longboard.literature.measured_limits import one_pass_edge
 from longboard.literature.measurements import load_tables
 from longboard.literature.verdicts import Evidence, judge
 from longboard_tasks.shapes import load_shapes
