@@ -7,9 +7,21 @@ from collections.abc import Sequence
 from statistics import median
 
 Z95 = 1.959963984540054
+T95 = (
+    12.706,
+    4.303,
+    3.182,
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+)  # Student's t at 97.5 %, 1 to 10 degrees of freedom
 
 
-def wilson(share: float, n: int) -> tuple[float, float]:
+def wilson(share: float, n: float) -> tuple[float, float]:
     """Wilson score interval of a share of n independent samples (Wilson 1927). Safe at 0 and 1 and for small n.
 
     Scores that are shares themselves (some of several references found) vary less than yes and no: then it is too wide,
@@ -24,7 +36,12 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Median with its distribution-free 95 % interval from order statistics; the whole range when n is under 6."""
+    """Median with its distribution-free 95 % interval from order statistics; the whole range when n is under 6, which holds the
+    median in 50, 75, 88 and 94 of 100 cases at n = 2 to 5.
+
+    Between the two pairs of order statistics whose exact coverage is next to 95 % it is interpolated after Hettmansperger and
+    Sheather (1986): the wider pair alone covers 98 % at n = 10.
+    """
     ordered = sorted(values)
     n = len(ordered)
     if n == 0:
@@ -32,16 +49,33 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
     middle = median(ordered)
     if n < 6:
         return middle, ordered[0], ordered[-1]
-    reach = Z95 * math.sqrt(n) / 2
-    low = max(0, math.floor(n / 2 - reach))
-    high = min(n - 1, math.ceil(n / 2 + reach) - 1)
-    return middle, min(middle, ordered[low]), max(middle, ordered[high])
+    # Of 2^n ways to lie below or above the median, `outside` have fewer than `at` values below it, `ways` exactly so many.
+    at, outside, ways = 0, 0, 1
+    while 40 * (outside + ways) <= 2**n:
+        outside, at = outside + ways, at + 1
+        ways = ways * (n - at + 1) // at
+    part = (2**n - 40 * outside) / (40 * ways)
+    inner = (n - at) * part / (at + (n - 2 * at) * part)
+    low = (1 - inner) * ordered[at - 1] + inner * ordered[at]
+    high = (1 - inner) * ordered[n - at] + inner * ordered[n - at - 1]
+    return middle, min(middle, low), max(middle, high)
+
+
+def student95(freedom: float) -> float:
+    """Student's t at 97.5 %, for any number of degrees of freedom from 1 on; never below it between the tabled ones."""
+    if freedom >= len(T95):
+        series = (Z95**3 + Z95) / 4, (5 * Z95**5 + 16 * Z95**3 + 3 * Z95) / 96  # Abramowitz and Stegun 26.7.5
+        third = (3 * Z95**7 + 19 * Z95**5 + 17 * Z95**3 - 15 * Z95) / 384
+        return Z95 + series[0] / freedom + series[1] / freedom**2 + third / freedom**3
+    below = max(1, math.floor(freedom))
+    share = (1 / below - 1 / max(1.0, freedom)) / (1 / below - 1 / (below + 1))
+    return T95[below - 1] + share * (T95[below] - T95[below - 1])
 
 
 def paired_interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
     """(mean of second - first, low, high) over shared samples, after Bonett and Price (2012), half a sample won and lost added.
 
-    The same numbers as `longboard.boards.paired.paired_difference`, where the choice is explained. Raises ValueError for
+    The same numbers as `longboard.boards.paired.paired_difference`, where the choices are explained. Raises ValueError for
     lists that are empty or of unequal length.
     """
     if not first or len(first) != len(second):
@@ -49,5 +83,8 @@ def paired_interval(first: Sequence[float], second: Sequence[float]) -> tuple[fl
     n = len(first)
     delta = [b - a for a, b in zip(first, second, strict=True)]
     value, centre = sum(delta) / n, sum(delta) / (n + 1)
-    half = Z95 * math.sqrt(max((sum(d * d for d in delta) + 1) / (n + 1) - centre**2, 0.0) / (n + 1))
+    squares = [d * d for d in delta if d]
+    added = sum(squares) / len(squares) if squares else 1.0
+    reach = Z95 if all(square == 1 for square in squares) else student95(n - 1)
+    half = reach * math.sqrt(max((sum(squares) + added) / (n + 1) - centre**2, 0.0) / (n + 1))
     return value, min(value, max(-1.0, centre - half)), max(value, min(1.0, centre + half))

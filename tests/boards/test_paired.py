@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from longboard.boards.clusters import clustered_wilson, document_of
+from longboard.boards.clusters import document_of
 from longboard.boards.paired import paired_difference, rank_ranges, separate_difference
+from longboard.boards.share_intervals import evidence, interval
 from longboard_tasks.intervals import wilson
 
 SIZES = (10, 20, 50, 200, 1_000, 3_000)
@@ -66,28 +67,66 @@ def test_wilson_intervals_hold_the_truth_in_93_to_97_of_100_simulations(n):
     assert 0.93 <= held <= 0.97, held
 
 
-@pytest.mark.parametrize("documents", [10, 20, 50, 300])
+@pytest.mark.parametrize("documents", [4, 10, 20, 50, 300])
 def test_intervals_of_samples_that_share_documents_hold_the_truth(documents):
     """Nine samples a document, their scores alike: the plain Wilson interval is far too narrow, ours is not."""
     rng = np.random.default_rng(documents)
-    trials, held, plain = 2_500, 0, 0
+    trials, held, plain = 2_000, 0, 0
+    keys = np.repeat(np.arange(documents), 9).tolist()
     for _ in range(trials):
-        p = rng.uniform(0.2, 0.8)
+        p = rng.uniform(0.02, 0.98)
         chance = rng.beta(p * 3, (1 - p) * 3, documents)  # intraclass correlation 1/4
         scores = (rng.random((documents, 9)) < chance[:, None]).astype(float).ravel()
-        low, high = clustered_wilson(scores.tolist(), np.repeat(np.arange(documents), 9).tolist())
+        low, high = interval([evidence(scores, keys)])
         held += low <= p <= high
         low, high = wilson(float(scores.mean()), len(scores))
         plain += low <= p <= high
-    assert 0.925 <= held / trials <= 0.975, held / trials
+    assert 0.93 <= held / trials <= 0.975, held / trials
     assert plain / trials < 0.85
 
 
+@pytest.mark.parametrize("n", [10, 20, 50, 200, 1_000])
+def test_intervals_of_scores_between_0_and_1_hold_the_truth_and_wilsons_is_too_wide(n):
+    """Five things asked in each sample, samples of unlike difficulty."""
+    rng = np.random.default_rng(n + 3)
+    trials, held, plain = 2_000, 0, 0
+    for _ in range(trials):
+        p = rng.uniform(0.02, 0.98)
+        scores = rng.binomial(5, rng.beta(p * 2, (1 - p) * 2, n)) / 5
+        low, high = interval([evidence(scores)])
+        held += low <= p <= high
+        low, high = wilson(float(scores.mean()), n)
+        plain += low <= p <= high
+    assert 0.93 <= held / trials <= 0.97, held / trials
+    assert plain / trials > 0.985
+
+
+@pytest.mark.parametrize("n", [10, 20, 50, 200, 1_000])
+def test_paired_intervals_of_documents_hold_the_truth(n):
+    """Nine samples a document, whose differences go together."""
+    rng = np.random.default_rng(n + 4)
+    trials, held = 2_000, 0
+    keys = np.repeat(np.arange(n), 9).tolist()
+    for _ in range(trials):
+        p, q = rng.uniform(0.1, 0.9, 2)
+        hard = np.where(rng.random((n, 1)) < 0.4, rng.random((n, 1)), rng.random((n, 9)))
+        other = np.where(rng.random((n, 1)) < 0.5, hard, rng.random((n, 9)))
+        got = paired_difference((hard < p).astype(float).ravel(), (other < q).astype(float).ravel(), keys)
+        held += got.low <= q - p <= got.high
+    assert 0.93 <= held / trials <= 0.97, held / trials
+
+
 def test_a_document_for_each_sample_gives_wilsons_own_interval():
-    assert clustered_wilson([1.0, 0.0, 1.0, 1.0], [1, 2, 3, 4]) == wilson(0.75, 4)
+    assert interval([evidence([1.0, 0.0, 1.0, 1.0], [1, 2, 3, 4])]) == pytest.approx(wilson(0.75, 4))
     assert document_of("niah", "streamed", 3, 8) == document_of("niah", "streamed", 3, 0)
     assert document_of("niah", "streamed", 3, 9) != document_of("niah", "streamed", 3, 8)
     assert document_of("niah", "single", 3, 8) != document_of("niah", "single", 3, 7)
+
+
+def test_documents_that_are_all_alike_count_as_one_sample_each():
+    assert interval([evidence([1.0] * 18, [0] * 9 + [1] * 9)]) == pytest.approx(wilson(1.0, 2))
+    assert interval([evidence([1.0, 0.0] * 9, [at // 2 for at in range(18)])]) == pytest.approx(wilson(0.5, 9))
+    assert interval([evidence([1.0, 0.0], [0, 0])]) == pytest.approx(wilson(0.5, 1))
 
 
 # --- Ranks -----------------------------------------------------------------------------------------------------------

@@ -15,13 +15,10 @@ import numpy as np
 from longboard.boards.clusters import document_of
 from longboard.boards.metrics import MEAN, MEAN_ABOVE_CHANCE, WHOLE_SUITE, mean_length
 from longboard.boards.models import Cell, CellScores
+from longboard.boards.share_intervals import Evidence, evidence, interval
 from longboard.results.models import Trust
 from longboard_tasks.catalogue import SuiteInfo, TaskInfo
-from longboard_tasks.intervals import wilson
-
-DRAWS = 1_000
-UNSEEN = 0.2  # of a sample: chosen by simulation among 0, 0.1, 0.2, 0.3, 0.5; without it bimodal tasks are not covered
-FEW = 10  # samples lost, or won, in all: with fewer, resampling cannot see what did not happen
+from longboard_tasks.intervals import Z95
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -60,30 +57,19 @@ def tasks_at(info: SuiteInfo, length: int) -> tuple[TaskInfo, ...]:
     )
 
 
-def means_of(parts: Sequence[Part], *, seed: int = 0) -> tuple[Mean, Mean]:
+def means_of(parts: Sequence[Part]) -> tuple[Mean, Mean]:
     """The unweighted mean over tasks, raw and above chance (0) to all right (1), each with its 95 % interval.
 
-    A bootstrap within each task: samples, or documents where samples share them, are drawn with replacement, one fewer than
-    there are, which makes the variance of the draws unbiased. A task that is all right or all wrong would not vary at all, so
-    yes-or-no scores are drawn from a share moved by UNSEEN of a sample towards the middle, and the draws are moved back. With
-    fewer than FEW samples lost or won over all tasks, Wilson's interval of the mean on all samples takes its place. Above
-    chance is cut at 0 after the mean is taken, not task by task.
+    One score interval over all tasks (`share_intervals`), whatever their sample counts, documents and kinds of scores. Above
+    chance each task weighs 1 / (1 - chance), and the mean is cut at 0 after it is taken, not task by task.
     """
-    shares, n = np.array([p.share for p in parts]), np.array([p.n for p in parts], float)
-    chance = np.array([p.chance for p in parts])[:, None]
-    if min(float((n * (1 - shares)).sum()), float((n * shares).sum())) < FEW:
-        # The size of one sample whose share would vary as the mean over equally hard tasks does.
-        size = max(1, round(len(parts) ** 2 / float((1 / n).sum())))
-        drawn = np.tile(wilson(float(shares.mean()), size), (len(parts), 1))
-        ends = (0.0, 1.0)
-    else:
-        rng = np.random.default_rng(seed)
-        drawn = np.stack([_redrawn(rng, part) for part in parts])
-        ends = (0.025, 0.975)
     found = []
-    for base in (np.zeros_like(chance), chance):
-        value = float(_above(shares[:, None], base).mean())
-        found.append(_cut(value, *np.quantile(_above(drawn, base).mean(axis=0), ends)))
+    seen = [_evidence(part) for part in parts]
+    for base in ([0.0] * len(parts), [part.chance for part in parts]):
+        weights = 1 / (len(parts) * (1 - np.array(base)))
+        shift = float(weights @ base)
+        value = float(weights @ [part.share for part in parts])
+        found.append(_cut(*(end - shift for end in (value, *interval(seen, weights)))))
     return found[0], found[1]
 
 
@@ -110,33 +96,22 @@ def _cut(*number: float) -> Mean:
     return Mean(value, min(value, low), max(value, high))
 
 
-def _redrawn(rng: np.random.Generator, part: Part) -> Floats:
-    """[DRAWS] means of one task over resamples."""
-    scores, size = part.scores, part.n
-    sums: Any = np.ones(0)
-    sizes: Any = sums
-    if scores is not None and part.documents is not None:
-        _, group = np.unique(np.array(part.documents), axis=0, return_inverse=True)
-        group = group.reshape(-1)
-        sums, sizes = np.bincount(group, scores), np.bincount(group, np.ones(len(group)))
-        size = len(sums)
-    elif scores is not None:
-        sums, sizes = scores, np.ones(len(scores))
-    if scores is None or np.ptp(scores) == 0 or (part.documents is None and bool(np.isin(scores, (0, 1)).all())):
-        drawn, moved = max(1, size - 1), (part.share * size + UNSEEN) / (size + 2 * UNSEEN)
-        return part.share + rng.binomial(drawn, moved, DRAWS) / drawn - moved
-    chosen = rng.integers(0, size, (DRAWS, max(1, size - 1)))
-    return sums[chosen].sum(axis=1) / sizes[chosen].sum(axis=1)
+def _evidence(part: Part) -> Evidence:
+    return Evidence(part.share, part.n) if part.scores is None else evidence(part.scores, part.documents)
 
 
 def effective_n(values: Floats, lows: Floats, highs: Floats, n: Floats) -> Floats:
-    """How many independent samples would give each mean's interval: what ranks compare means by.
+    """How many independent yes-or-no samples would give each interval: what ranks and differences compare shares by.
 
-    A mean over tasks varies less than a share of as many samples (its tasks differ), and above chance it varies more.
+    Wilson's interval is as wide for exactly one count. A mean over tasks varies less than a share of as many samples (its tasks
+    differ), above chance it varies more, and so do samples that share documents. Where the width is that of no interval, n.
     """
-    inside = np.clip(values, 0.5 / n, 1 - 0.5 / n)
-    half = np.maximum((highs - lows) / 2, 1e-6)
-    return np.clip(np.round(inside * (1 - inside) * (1.96 / half) ** 2), 1, None)
+    half = (highs - lows) / 2
+    inside = (half > 0) & (half < 0.5) & (values >= 0) & (values <= 1)
+    h2, z2, spread = np.where(inside, half, 0.25) ** 2, Z95**2, values * (1 - values)
+    # Wilson's half-width, squared, is a quadratic in 1 / n.
+    a, b = z2**2 * (h2 - 0.25), z2 * (2 * h2 - spread)
+    return np.where(inside, np.clip(np.round(2 * a / (-b - np.sqrt(b**2 - 4 * a * h2))), 1, None), n)
 
 
 def whole_suite_cells(cells: Iterable[Cell], info: SuiteInfo, *, now: datetime) -> list[tuple[Cell, CellScores | None]]:

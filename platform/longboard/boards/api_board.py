@@ -55,7 +55,7 @@ def standings(
     costs = priced(cost, held.costs, price).at(systems)
     best, worst = gains["best"], gains["worst"]
     if not (held.ranked and trusted.all()):
-        best, worst = rank_ranges(gains["value"], sizes_of(gains, key.task))
+        best, worst = rank_ranges(gains["value"], sizes_of(gains))
     both = np.flatnonzero(~np.isnan(costs["value"]))
     stored = source.front(key, cost=rate, hardware_id=hardware_id, length=length) if trusted.all() else None
     if stored is None:

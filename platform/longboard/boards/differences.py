@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from longboard.boards.aggregates import effective_n
-from longboard.boards.metrics import WHOLE_SUITE
+from longboard.boards.clusters import document_of
 from longboard.boards.models import Cell
 from longboard.boards.paired import Difference, paired_difference, separate_difference
 from longboard.quantities import quantity
@@ -18,14 +18,13 @@ def difference_of(first: Cell, second: Cell) -> Difference:
     a, b = _score_map(first), _score_map(second)
     shared = sorted(a.keys() & b.keys())
     if len(shared) >= LEAST_SHARED and 2 * len(shared) >= max(len(a), len(b)):
-        return paired_difference(np.array([a[k] for k in shared]), np.array([b[k] for k in shared]))
+        documents = [document_of(first.suite.name, first.task, *key) for key in shared]
+        return paired_difference(np.array([a[k] for k in shared]), np.array([b[k] for k in shared]), documents)
     return separate_difference(*((cell.value, _size(cell)) for cell in (first, second)))
 
 
 def _size(cell: Cell) -> int:
     """The independent samples that its share stands on."""
-    if cell.task != WHOLE_SUITE:
-        return cell.n
     number = [np.array([float(x)]) for x in (cell.value, cell.ci_low, cell.ci_high, cell.n)]
     return int(effective_n(*number)[0])
 

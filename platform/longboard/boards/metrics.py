@@ -29,7 +29,6 @@ PRICED = {OUTPUT_PRICE: "tpot_ms", PROMPT_PRICE: "prefill_tokens_per_s"}
 # All that a board's other axis can be, in the order that pages offer it.
 COSTS = (*catalogue.COST_METRICS, *PRICED)
 # Tasks whose numbers are of trained models: their intervals are wider than n alone says.
-TRAINED_TASKS = frozenset(task.name for suite in catalogue.SUITES.values() if suite.trains for task in suite.tasks)
 
 
 def stored_cost(cost: str) -> str:

@@ -11,9 +11,10 @@ from django.db import transaction
 
 from longboard.boards import columns
 from longboard.boards.aggregates import effective_n
+from longboard.boards.clusters import PER_DOCUMENT
 from longboard.boards.columns import Slice
 from longboard.boards.fronts import front, membership
-from longboard.boards.metrics import METRICS, TRAINED_TASKS, WHOLE_SUITE, cost_task
+from longboard.boards.metrics import METRICS, WHOLE_SUITE, cost_task
 from longboard.boards.models import Cell, CellScores, Column, FrontEntry
 from longboard.boards.paired import rank_ranges
 from longboard.fleet.models import Hardware
@@ -99,22 +100,19 @@ def _is_ranked(column: Column, info: SuiteInfo) -> bool:
 def _rank(column: Column, now: datetime) -> None:
     held = Slice.unpack(column.systems, column.numbers)
     numbers = held.numbers.copy()
-    numbers["best"], numbers["worst"] = rank_ranges(
-        numbers["value"], sizes_of(numbers, column.task), _score_matrix(column, held)
-    )
+    numbers["best"], numbers["worst"] = rank_ranges(numbers["value"], sizes_of(numbers), _score_matrix(column, held))
     column.numbers, column.ranked_at, column.revision = numbers.tobytes(), now, uuid4()
     column.save(update_fields=["numbers", "ranked_at", "revision"])
 
 
-def sizes_of(numbers: columns.Numbers, task: str) -> np.ndarray:
+def sizes_of(numbers: columns.Numbers) -> np.ndarray:
     """[N] the sample sizes that ranks go by."""
-    if task != WHOLE_SUITE and task not in TRAINED_TASKS:
-        return numbers["n"].astype(np.int64)
     return effective_n(numbers["value"], numbers["low"], numbers["high"], np.maximum(numbers["n"], 1)).astype(np.int64)
 
 
 def _score_matrix(column: Column, held: Slice) -> np.ndarray | None:
-    """[Systems, samples] of the Column, NaN where one did not answer; None for metrics without stored scores."""
+    """[Systems, samples] of the Column, NaN where one did not answer; None for metrics without stored scores. Samples that share
+    a document are one, with their mean."""
     rows = list(
         CellScores.objects.filter(
             cell__suite=column.suite_id,
@@ -142,6 +140,9 @@ def _score_matrix(column: Column, held: Slice) -> np.ndarray | None:
         for seed, size in seeds:
             matrix[place[system], starts[seed] : starts[seed] + size] = scores[read : read + size]
             read += size
+    each = PER_DOCUMENT.get((column.suite.name, column.task), 1)
+    if each > 1 and all(size % each == 0 for size in sizes.values()):
+        return matrix.reshape(len(matrix), -1, each).mean(axis=2)
     return matrix
 
 

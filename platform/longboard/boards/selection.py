@@ -80,7 +80,7 @@ def select(
     if whole and held.ranked:
         best[ranked], worst[ranked] = gains["best"][ranked], gains["worst"][ranked]
     elif ranked.any():
-        best[ranked], worst[ranked] = rank_ranges(gains["value"][ranked], sizes_of(gains[ranked], view.task))
+        best[ranked], worst[ranked] = rank_ranges(gains["value"][ranked], sizes_of(gains[ranked]))
     on, chance = np.zeros(len(systems), bool), np.zeros(len(systems))
     both = ranked & ~np.isnan(costs["value"])
     if whole and stored is not None:

@@ -6,20 +6,9 @@ import math
 from collections.abc import Sequence
 from statistics import mean, stdev
 
-from longboard_tasks.intervals import wilson
+from longboard_tasks.intervals import student95, wilson
 
-T95 = (
-    12.706,
-    4.303,
-    3.182,
-    2.776,
-    2.571,
-    2.447,
-    2.365,
-    2.306,
-    2.262,
-)  # Student's t at 97.5 %, 1 to 9 degrees of freedom
-MOST_SEEDS = len(T95) + 1
+MOST_SEEDS = 10
 
 
 def seeds_interval(accuracies: Sequence[float], n: int) -> tuple[float, float, float]:
@@ -33,7 +22,7 @@ def seeds_interval(accuracies: Sequence[float], n: int) -> tuple[float, float, f
     value = mean(accuracies)
     if seeds == 1:
         return value, *wilson(value, n)
-    half = T95[seeds - 2] * stdev(accuracies) / math.sqrt(seeds)
+    half = student95(seeds - 1) * stdev(accuracies) / math.sqrt(seeds)
     return value, max(0.0, value - half), min(1.0, value + half)
 
 
