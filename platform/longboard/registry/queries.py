@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from django.urls import reverse
 from longboard.boards import figures
 from longboard.boards.figures import LengthSeries, Mark, mark_of
 from longboard.boards.models import Cell
+from longboard.fleet.models import Hardware
 from longboard.quantities import Quantity, count_text, length_label, percent_text, quantity
 from longboard.registry.models import Model, Suite, System
 from longboard.registry.suites import suite_info
@@ -156,9 +157,11 @@ class ModelPage:
     hardware: tuple[Option, ...]
     systems: tuple[Option, ...]
     suites: tuple[Option, ...]
+    tasks: tuple[Option, ...]
     hardware_title: str
     metric: MetricInfo
     suite_title: str
+    task_title: str
     lengths: tuple[str, ...]
     chart_title: str
     chart_wide: dict[str, Any]
@@ -180,7 +183,7 @@ def model_page(slug: str, query: Mapping[str, Any]) -> ModelPage | None:
     systems = {s.pk: s for s in model.systems.select_related("model", "method")}
     cells = list(Cell.objects.filter(system__in=systems).select_related("suite", "hardware"))
     hardware = {c.hardware.slug: c.hardware for c in sorted(cells, key=lambda c: c.hardware.slug)}
-    chosen_hw = hardware.get(query.get("hardware", "")) or next(iter(hardware.values()), None)
+    chosen_hw = hardware.get(query.get("hardware", "")) or _fullest(hardware, cells)
     here = [c for c in cells if chosen_hw and c.hardware_id == chosen_hw.pk]
     infos = {c.suite_id: suite_info(c.suite) for c in here}
     failures: list[Any] = []
@@ -200,8 +203,14 @@ def model_page(slug: str, query: Mapping[str, Any]) -> ModelPage | None:
         if c.suite.kind == "accuracy" and c.metric == infos[c.suite_id].headline_metric and not infos[c.suite_id].trains
     ]
     suites = {c.suite.label: c.suite for c in sorted(accuracy, key=lambda c: c.suite.label)}
-    suite = suites.get(query.get("suite", "")) or next(iter(suites.values()), None)
-    shown = [c for c in accuracy if suite and c.suite_id == suite.pk]
+    lengths_of = {label: {c.context_length for c in accuracy if c.suite.label == label} for label in suites}
+    suite = suites.get(query.get("suite", "")) or next(
+        (suites[label] for label in sorted(suites, key=lambda label: -len(lengths_of[label]))), None
+    )
+    of_suite = [c for c in accuracy if suite and c.suite_id == suite.pk]
+    tasks = [t for t in suite_info(suite).tasks if any(c.task == t.name for c in of_suite)] if suite else []
+    task = next((t for t in tasks if t.name == query.get("task", "")), tasks[0] if tasks else None)
+    shown = [c for c in of_suite if task and c.task == task.name]  # a line of a chart is of one task
     metric = METRICS[suite_info(suite).headline_metric] if suite else METRICS["accuracy"]
     lengths = sorted({c.context_length for c in shown})
     with_heat = {s.slug: s for s in systems.values() if any(c.system_id == s.pk for c in shown)}
@@ -215,21 +224,34 @@ def model_page(slug: str, query: Mapping[str, Any]) -> ModelPage | None:
         hardware=tuple(Option(s, h.title, h == chosen_hw) for s, h in hardware.items()),
         systems=tuple(Option(s.slug, s.label, s == heat_system) for s in with_heat.values()),
         suites=tuple(Option(label, s.title, s == suite) for label, s in suites.items()),
+        tasks=tuple(Option(t.name, t.title, t == task) for t in tasks),
         hardware_title=chosen_hw.title if chosen_hw else "",
         metric=metric,
         suite_title=suite.title if suite else "",
+        task_title=task.title if task else "",
         lengths=tuple(length_label(n) for n in lengths),
         chart_title=_chart_title(series, metric),
         chart_wide=figures.draw_lengths(series, gain=metric),
         chart_narrow=figures.draw_lengths(series, gain=metric, size=figures.NARROW),
         chart_rows=_chart_rows(shown, systems, lengths),
         heat_system=heat_system.label if heat_system else "",
-        heat=_heat_map(heat_system, chosen_hw.pk, suite.pk) if heat_system and chosen_hw and suite else None,
+        heat=_heat_map(heat_system, chosen_hw.pk, suite.pk, task.name)
+        if heat_system and chosen_hw and suite and task
+        else None,
         efficiency_metrics=metrics,
         efficiency=_efficiency(efficiency, systems, metrics),
         trained=_trained([c for c in here if infos[c.suite_id].trains], failures, systems, infos),
         trained_titles=tuple(METRICS[metric].title for metric in TRAINED_METRICS),
     )
+
+
+def _fullest(hardware: Mapping[str, Hardware], cells: Iterable[Cell]) -> Hardware | None:
+    """Where most of the model was measured, accuracy before anything else."""
+    accuracies, numbers = Counter[int](), Counter[int]()
+    for cell in cells:
+        numbers[cell.hardware_id] += 1
+        accuracies[cell.hardware_id] += cell.suite.kind == "accuracy"
+    return max(hardware.values(), key=lambda row: (accuracies[row.pk], numbers[row.pk]), default=None)
 
 
 def _facts(model: Model) -> tuple[tuple[str, str], ...]:
@@ -287,11 +309,16 @@ def _chart_rows(cells: Iterable[Cell], systems: Mapping[int, System], lengths: l
     )
 
 
-def _heat_map(system: System, hardware_id: int, suite_id: int) -> HeatMap | None:
+def _heat_map(system: System, hardware_id: int, suite_id: int, task: str) -> HeatMap | None:
     """Depth x length, pooled over the accepted Runs; each cell leads to the samples of the latest of them."""
     rows = (
         Measurement.objects.filter(
-            system=system, hardware=hardware_id, suite=suite_id, metric__endswith="_by_depth", depth__isnull=False
+            system=system,
+            hardware=hardware_id,
+            suite=suite_id,
+            task=task,
+            metric__endswith="_by_depth",
+            depth__isnull=False,
         )
         .order_by("pk")
         .values_list("context_length", "depth", "value", "n", "run_id")
