@@ -16,4 +16,4 @@ def show_invalid_on(form: forms.Form, error: ValidationError) -> None:
     """The contract's own checks: one line for each field that they refuse."""
     for problem in error.errors():
         name = str(problem["loc"][0]) if problem["loc"] else ""
-        form.add_error(name if name in form.fields else None, problem["msg"])
+        form.add_error(name if name in form.fields else None, problem["msg"].removeprefix("Value error, "))

@@ -292,6 +292,15 @@ def test_a_bad_line_is_named_beside_the_field(client, author, numbers, says):
     response = client.post("/reports/new/", form)
     assert response.status_code == 422
     assert says in response.content.decode().replace("&#x27;", "'")
+    assert "Value error" not in response.content.decode()  # the library's word, not ours
+
+
+def test_a_source_that_is_no_address_is_told_what_to_give(client, author):
+    client.force_login(author)
+    form = {"model": "claimed", "hardware": "x1", "source": "foo", "numbers": "niah,single,accuracy,1024,0.84,0.76,0.90,100"}
+    page = client.post("/reports/new/", form).content.decode()
+    assert "Give the web address of a paper" in page
+    assert "Value error" not in page
 
 
 def test_the_withdrawal_form_is_the_authors_alone(client, author):

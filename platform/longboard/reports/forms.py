@@ -72,7 +72,7 @@ class ReportForm(forms.Form):
             except ValidationError as error:
                 first = error.errors()[0]
                 name = f"{first['loc'][0]}: " if first["loc"] else ""
-                raise forms.ValidationError(f"{where}{name}{first['msg']}") from error
+                raise forms.ValidationError(f"{where}{name}{first['msg'].removeprefix('Value error, ')}") from error
         if not 1 <= len(found) <= MAX_NUMBERS:
             raise forms.ValidationError(f"Give 1 to {MAX_NUMBERS} numbers, not {len(found)}.")
         return tuple(found)
