@@ -297,7 +297,12 @@ def test_a_bad_line_is_named_beside_the_field(client, author, numbers, says):
 
 def test_a_source_that_is_no_address_is_told_what_to_give(client, author):
     client.force_login(author)
-    form = {"model": "claimed", "hardware": "x1", "source": "foo", "numbers": "niah,single,accuracy,1024,0.84,0.76,0.90,100"}
+    form = {
+        "model": "claimed",
+        "hardware": "x1",
+        "source": "foo",
+        "numbers": "niah,single,accuracy,1024,0.84,0.76,0.90,100",
+    }
     page = client.post("/reports/new/", form).content.decode()
     assert "Give the web address of a paper" in page
     assert "Value error" not in page
