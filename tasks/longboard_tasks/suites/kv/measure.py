@@ -54,6 +54,7 @@ class Bench:
         self.paces = paces  # of all processes: shape -> (length, seconds of its plain prefill)
         self.loaded: LoadedModel | None = None
         self.shape = ""
+        self.warm: set[str] = set()  # methods that have run on this shape
 
     def expect_s(self, cell: Cell) -> float:
         """Seconds of a cell, from the last plain prefill of its shape; 0 where nothing is known."""
@@ -105,14 +106,18 @@ class Bench:
             if self.device != "cpu":
                 torch.cuda.empty_cache()
             self.loaded, self.shape = load_system(spec, device=self.device), cell.shape
-            self._warm_up(self._engine(None))
+            self.warm.clear()
         method = build_method(spec.method)
         if isinstance(method, LooksAtModel):
             method.attach(self.loaded.model)
-        return self._engine(method)
+        engine = self._engine(method)
+        if cell.method not in self.warm:
+            self._warm_up(engine)
+            self.warm.add(cell.method)
+        return engine
 
     def _warm_up(self, engine: Engine) -> None:
-        """Libraries load their kernels with the first passes."""
+        """Libraries load, and methods compile, their kernels with the first passes: none of that is a cell's TTFT."""
         ids = draw_prompt(prose_ids(engine.loaded.tokenizer), min(2 * self.chunk, 8_192), random.Random(0))
         run_once(engine, ids, steps=4)
 
