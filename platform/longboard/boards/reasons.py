@@ -133,10 +133,10 @@ def run_url(run_id: UUID) -> str:
 def runs_of_page(gain_suite: int, cost_suite: int, length: int, systems: np.ndarray) -> Q:
     """What a page of a large board needs of them: for its Systems, of the gain at every length and of the cost at this one; and
     at this one of every System whose gain has stopped, since it is shown for that alone. Of all Systems it was 500 rows more."""
-    gain, here = Q(suite=gain_suite), Q(context_length=length)
-    page = Q(system__in=systems.tolist())
+    gain, cost, here = Q(suite=gain_suite), Q(suite=cost_suite), Q(context_length=length)
     stopped = Run.objects.exclude(state=Run.State.ACCEPTED).filter(gain, here).values("system")
-    return gain & (here | page) | Q(suite=cost_suite) & here & (page | Q(system__in=stopped))
+    # The page's 50 ids stand once, so that PostgreSQL intersects two indexes: half of the statement's time.
+    return Q(system__in=systems.tolist()) & (gain | cost & here) | here & (gain | cost & Q(system__in=stopped))
 
 
 def stopped_runs(
