@@ -3,7 +3,7 @@
     python -m longboard_tasks.suites.lra.bundles OUT BUNDLES
     python -m longboard_tasks.baselines.pack BUNDLES --machine h100-80gb-lra --key KEY
 
-OUT has check.json, efficiency.json and listops/NAME/{outcome.json, curve.jsonl, predictions.npy, model.safetensors}, and the
+OUT has check.json, efficiency.json and listops/NAME/{outcome.json, curve.jsonl, predictions.npy}, and the
 examples in cache/. What is no Run of lra@1 is named and left out: another budget than a recipe's, trainings that time cut
 short, parameters off the rule, an architecture found wrong on the device, another device, a pass that did not fit.
 """
