@@ -355,8 +355,9 @@ def evaluate_command(args: argparse.Namespace) -> int:
 
 
 def _table(bundle: ResultBundle) -> str:
+    width = max((len(f"{m.task}/{m.metric}") for m in bundle.measurements), default=0)
     rows = [
-        f"  {m.task + '/' + m.metric:<32}{'' if m.depth is None else f'depth {m.depth:.2f}':<12}"
+        f"  {m.task + '/' + m.metric:<{width}} {'' if m.depth is None else f'depth {m.depth:.2f}':<12}"
         f"{m.value:>14,.4g} {m.unit:<9} [{m.ci_low:,.4g}, {m.ci_high:,.4g}] n={m.n}"
         for m in bundle.measurements
     ]

@@ -13,6 +13,11 @@ from typing import Any
 
 from longboard_worker.api import ApiError, Longboard
 
+# Where a number is, what it is, and how sure: without hardware and depth two rows could not be told apart.
+NUMBER_COLUMNS = (
+    "system", "hardware", "suite", "task", "metric", "context_length", "depth", "value", "ci_low", "ci_high", "n", "unit",
+)  # fmt: skip
+
 
 def add_site_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     site = commands.add_parser("site", help="submit to a site, watch a submission, read numbers")
@@ -36,7 +41,7 @@ def add_site_commands(commands: argparse._SubParsersAction[argparse.ArgumentPars
     watch.add_argument("submission")
     watch.set_defaults(run=_told(watch_command))
 
-    numbers = kinds.add_parser("numbers", help="published numbers, tab-separated")
+    numbers = kinds.add_parser("numbers", help="published numbers, tab-separated under a line of names")
     for name in ("suite", "metric", "system", "hardware"):
         numbers.add_argument(f"--{name}", default="")
     numbers.add_argument("--length", type=int, default=0)
@@ -111,12 +116,14 @@ def numbers_command(args: argparse.Namespace) -> int:
     filters = {name: getattr(args, name) for name in ("suite", "metric", "system", "hardware") if getattr(args, name)}
     if args.length:
         filters["context_length"] = args.length
-    for n in _client(args).measurements(**filters):
-        low, high = f"{n.ci_low:g}", f"{n.ci_high:g}"
-        print(
-            "\t".join([n.system, n.suite, n.task, n.metric, str(n.context_length), f"{n.value:g}", low, high, str(n.n)])
-        )
+    print("\t".join(NUMBER_COLUMNS))
+    for number in _client(args).measurements(**filters):
+        print("\t".join(_field(getattr(number, column)) for column in NUMBER_COLUMNS))
     return 0
+
+
+def _field(value: str | int | float | None) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def report_command(args: argparse.Namespace) -> int:
