@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from longboard.boards.axes import Scale, cost_scale, gain_domain, length_scale, px, rect, tick_text, unit_of, y_ticks
 from longboard.boards.labels import Anchor, Box, place
 from longboard.quantities import Quantity, length_label
 from longboard_tasks.catalogue import MetricInfo
@@ -86,49 +87,6 @@ PANEL = Size("panel", 380, 340, left=54, right=10, font=13, labels=0)
 NARROW = Size("narrow", 320, 400, left=60, right=8, font=15, labels=6)
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """From numbers to pixels, linear or logarithmic."""
-
-    low: float
-    high: float
-    start: float  # px of `low`
-    end: float
-    log: bool = False
-
-    def __call__(self, value: float) -> float:
-        low, high, at = self.low, self.high, min(max(value, self.low), self.high)
-        if self.log:
-            low, high, at = math.log(low), math.log(high), math.log(at)
-        return self.start + (self.end - self.start) * (at - low) / (high - low)
-
-    def many(self, values: np.ndarray) -> np.ndarray:
-        low, high, at = self.low, self.high, np.clip(values, self.low, self.high)
-        if self.log:
-            low, high, at = math.log(low), math.log(high), np.log(at)
-        return self.start + (self.end - self.start) * (at - low) / (high - low)
-
-    def ticks(self, most: int) -> list[float]:
-        return _log_ticks(self.low, self.high, most) if self.log else _linear_ticks(self.low, self.high, most)
-
-
-def _linear_ticks(low: float, high: float, most: int) -> list[float]:
-    raw = (high - low) / most
-    power = 10 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(step * k, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def _log_ticks(low: float, high: float, most: int) -> list[float]:
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for factors in ((1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 3), (1,)):
-        ticks = [factor * 10.0**p for p in powers for factor in factors if low <= factor * 10.0**p <= high]
-        if 3 <= len(ticks) <= most:
-            return ticks
-    return ticks[:: math.ceil(len(ticks) / most) or 1]
-
-
 def draw_front(
     points: Sequence[FrontPoint],
     *,
@@ -144,28 +102,28 @@ def draw_front(
     if not points:
         return {}
     frame = size.frame
-    y = Scale(*_gain_domain([p.gain for p in points]), frame.bottom, frame.top)
-    unit, unit_name = _unit([p.cost for p in points], cost)
-    x = _cost_scale(points, frame, unit)
+    y = Scale(*gain_domain([p.gain for p in points]), frame.bottom, frame.top)
+    unit, unit_name = unit_of([p.cost for p in points], cost)
+    x = cost_scale([p.cost for p in points], frame, unit)
     spots = [(p, x(p.cost.number / unit), y(p.gain.number)) for p in points]
     steps = _steps([(sx, sy) for p, sx, sy in spots if p.on_front], frame, cost.higher_is_better)
     return {
         "size": size.name,
-        "width": _px(size.width),
-        "height": _px(size.height),
-        "font": _px(size.font),
-        "plot": _rect(frame),
+        "width": px(size.width),
+        "height": px(size.height),
+        "font": px(size.font),
+        "plot": rect(frame),
         "x_title": f"{cost.title}{f', {unit_name}' if unit_name else ''}{' (log scale)' if x.log and size is WIDE else ''}",
         "y_title": gain.title,
         "x_better": "more is better →" if cost.higher_is_better else "← less is better",
-        "x_middle": _px((frame.left + frame.right) / 2),
-        "x_title_y": _px(size.height - 10),
-        "y_middle": _px((frame.top + frame.bottom) / 2),
+        "x_middle": px((frame.left + frame.right) / 2),
+        "x_title_y": px(size.height - 10),
+        "y_middle": px((frame.top + frame.bottom) / 2),
         "x_ticks": [
-            {"at": _px(x(tick)), "text": _tick(tick), "y": _px(frame.bottom + 18)}
+            {"at": px(x(tick)), "text": tick_text(tick), "y": px(frame.bottom + 18)}
             for tick in x.ticks(4 if size is NARROW else 8)
         ],
-        "y_ticks": _y_ticks(y, frame),
+        "y_ticks": y_ticks(y, frame),
         "steps": _path(steps),
         "area": _area(steps, frame),
         **(drawn := _drawn_points(spots, x, y, unit, steps, size)),
@@ -213,21 +171,21 @@ def _drawn_points(
     }
     points = [
         {
-            "x": _px(spots[i][1]),
-            "y": _px(spots[i][2]),
+            "x": px(spots[i][1]),
+            "y": px(spots[i][2]),
             "mark": mark_of(spots[i][0].system_id),
             "certainty": spots[i][0].certainty,
             "url": spots[i][0].url,
             "name": spots[i][0].label,
             "says": f"{spots[i][0].label}: {spots[i][0].gain}; {spots[i][0].cost}; "
             f"{spots[i][0].probability:.0%} likely on the front",
-            "across": {"x1": _px(whiskers[i][0].left), "x2": _px(whiskers[i][0].right)},
-            "along": {"y1": _px(whiskers[i][1].top), "y2": _px(whiskers[i][1].bottom)},
+            "across": {"x1": px(whiskers[i][0].left), "x2": px(whiskers[i][0].right)},
+            "along": {"y1": px(whiskers[i][1].top), "y2": px(whiskers[i][1].bottom)},
             "label": labels.get(i),
         }
         for i in reversed(drawn)  # the front is drawn last, on top
     ]
-    return {"points": points, "dots": "".join(f"M{_px(spots[i][1])} {_px(spots[i][2])}h0" for i in dots)}
+    return {"points": points, "dots": "".join(f"M{px(spots[i][1])} {px(spots[i][2])}h0" for i in dots)}
 
 
 def _whiskers(p: FrontPoint, sx: float, sy: float, x: Scale, y: Scale, unit: float) -> tuple[Box, Box]:
@@ -250,55 +208,15 @@ def _area(steps: Sequence[tuple[float, float]], frame: Box) -> str:
     """What the front dominates."""
     if not steps:
         return ""
-    return f"{_path(steps)}V{_px(frame.bottom)}H{_px(steps[0][0])}z"
+    return f"{_path(steps)}V{px(frame.bottom)}H{px(steps[0][0])}z"
 
 
 def _path(corners: Sequence[tuple[float, float]]) -> str:
-    return "".join(f"{'L' if i else 'M'}{_px(cx)} {_px(cy)}" for i, (cx, cy) in enumerate(corners))
+    return "".join(f"{'L' if i else 'M'}{px(cx)} {px(cy)}" for i, (cx, cy) in enumerate(corners))
 
 
 def _segment(a: tuple[float, float], b: tuple[float, float]) -> Box:
     return Box(min(a[0], b[0]) - 1, min(a[1], b[1]) - 1, max(a[0], b[0]) + 1, max(a[1], b[1]) + 1)
-
-
-def _gain_domain(gains: Sequence[Quantity]) -> tuple[float, float]:
-    """Shares stay within 0 to 1, and the axis spans at least 0.2, so that noise does not look like a difference."""
-    low, high = min(g.low for g in gains), max(g.high for g in gains)
-    pad = max((high - low) * 0.06, (0.2 - (high - low)) / 2)
-    low, high = max(0.0, low - pad), high + pad
-    return (low, min(1.02, high)) if high <= 1.5 else (low, high)
-
-
-def _length_scale(numbers: Sequence[Quantity], frame: Box, unit: float, is_share: bool) -> Scale:
-    """Shares as in a front; times and sizes logarithmic where they differ much, since they grow with the length."""
-    if is_share:
-        return Scale(*_gain_domain(numbers), frame.bottom, frame.top)
-    low, high = min(q.low for q in numbers) / unit, max(q.high for q in numbers) / unit
-    if low > 0 and high / low > 6:
-        return Scale(low / 1.3, high * 1.3, frame.bottom, frame.top, log=True)
-    pad = max((high - low) * 0.06, abs(high) * 0.03, 1e-9)
-    return Scale(max(0.0, low - pad) if low >= 0 else low - pad, high + pad, frame.bottom, frame.top)
-
-
-def _unit(numbers: Sequence[Quantity], metric: MetricInfo) -> tuple[float, str]:
-    if metric.unit == "share":
-        return 1.0, ""
-    if metric.unit != "bytes":
-        return 1.0, metric.unit
-    largest = max(q.number for q in numbers)
-    return next(((2.0**p, name) for p, name in ((30, "GiB"), (20, "MiB"), (10, "KiB")) if largest >= 2**p), (1.0, "B"))
-
-
-def _cost_scale(points: Sequence[FrontPoint], frame: Box, unit: float) -> Scale:
-    values = [p.cost.number / unit for p in points]
-    low = min(p.cost.low / unit for p in points)
-    high = max(p.cost.high / unit for p in points)
-    if min(values) > 0 and max(values) / min(values) > 6:
-        low = max(low, min(values) / 3)
-        stretch = max(1.12, (high / low) ** 0.07)
-        return Scale(low / stretch, high * stretch, frame.left, frame.right, log=True)
-    pad = max((high - low) * 0.12, abs(high) * 0.03, 1e-9)
-    return Scale(max(0.0, low - pad) if low >= 0 else low - pad, high + pad, frame.left, frame.right)
 
 
 def _label(text: str, box: Box, x: float, y: float, font: float) -> dict[str, Any]:
@@ -311,10 +229,10 @@ def _label(text: str, box: Box, x: float, y: float, font: float) -> dict[str, An
     return {
         "text": text,
         "anchor": side,
-        "x": _px(at),
-        "y": _px(box.top + font),
+        "x": px(at),
+        "y": px(box.top + font),
         "box": box,
-        "leader": {"x1": _px(x), "y1": _px(y), "x2": _px(edge_x), "y2": _px(edge_y)} if far else None,
+        "leader": {"x1": px(x), "y1": px(y), "x2": px(edge_x), "y2": px(edge_y)} if far else None,
     }
 
 
@@ -324,30 +242,30 @@ def draw_lengths(series: Sequence[LengthSeries], *, gain: MetricInfo, size: Size
     if not numbers:
         return {}
     lengths = sorted({length for s in series for length, _ in s.points})
-    unit, unit_name = _unit(numbers, gain)
-    y = _length_scale(numbers, size.frame, unit, gain.unit == "share")
+    unit, unit_name = unit_of(numbers, gain)
+    y = length_scale(numbers, size.frame, unit, gain.unit == "share")
     # Wide enough for the longest number beside the axis, and its title.
-    texts = max(len(tick["text"]) for tick in _y_ticks(y, size.frame))
+    texts = max(len(tick["text"]) for tick in y_ticks(y, size.frame))
     size = replace(size, left=max(size.left, texts * size.font * 0.6 + size.font + 22))
     frame = size.frame
     x = Scale(lengths[0] / 1.3, lengths[-1] * 1.3, frame.left, frame.right, log=True)
     return {
         "size": size.name,
-        "width": _px(size.width),
-        "height": _px(size.height),
-        "font": _px(size.font),
-        "plot": _rect(frame),
+        "width": px(size.width),
+        "height": px(size.height),
+        "font": px(size.font),
+        "plot": rect(frame),
         "x_title": "Context length, tokens",
         "y_title": f"{gain.title}{f', {unit_name}' if unit_name else ''}{' (log scale)' if y.log else ''}",
         "x_better": "",
-        "x_middle": _px((frame.left + frame.right) / 2),
-        "x_title_y": _px(size.height - 10),
-        "y_middle": _px((frame.top + frame.bottom) / 2),
+        "x_middle": px((frame.left + frame.right) / 2),
+        "x_title_y": px(size.height - 10),
+        "y_middle": px((frame.top + frame.bottom) / 2),
         "x_ticks": [
-            {"at": _px(x(n)), "text": length_label(n), "y": _px(frame.bottom + 18)}
+            {"at": px(x(n)), "text": length_label(n), "y": px(frame.bottom + 18)}
             for n in lengths[:: 2 if len(lengths) > (12 if size.width > 500 else 6) else 1]
         ],
-        "y_ticks": _y_ticks(y, frame),
+        "y_ticks": y_ticks(y, frame),
         "series": [
             {
                 "name": s.label,
@@ -355,10 +273,10 @@ def draw_lengths(series: Sequence[LengthSeries], *, gain: MetricInfo, size: Size
                 "line": _path([(x(n), y(q.number / unit)) for n, q in s.points]),
                 "points": [
                     {
-                        "x": _px(x(n)),
-                        "y": _px(y(q.number / unit)),
-                        "y1": _px(y(q.high / unit)),
-                        "y2": _px(y(q.low / unit)),
+                        "x": px(x(n)),
+                        "y": px(y(q.number / unit)),
+                        "y1": px(y(q.high / unit)),
+                        "y2": px(y(q.low / unit)),
                         "says": f"{s.label} at {length_label(n)}: {q}",
                     }
                     for n, q in s.points
@@ -393,42 +311,31 @@ def draw_training(series: Sequence[TrainingSeries], *, size: Size = WIDE) -> dic
     y = Scale(max(0.0, min(losses) - pad), max(losses) + pad, frame.bottom, frame.top)
     return {
         "size": size.name,
-        "width": _px(size.width),
-        "height": _px(size.height),
-        "font": _px(size.font),
-        "plot": _rect(frame),
+        "width": px(size.width),
+        "height": px(size.height),
+        "font": px(size.font),
+        "plot": rect(frame),
         "x_title": "Training step",
         "y_title": "Training loss",
-        "x_middle": _px((frame.left + frame.right) / 2),
-        "x_title_y": _px(size.height - 10),
-        "y_middle": _px((frame.top + frame.bottom) / 2),
+        "x_middle": px((frame.left + frame.right) / 2),
+        "x_title_y": px(size.height - 10),
+        "y_middle": px((frame.top + frame.bottom) / 2),
         "x_ticks": [
-            {"at": _px(x(tick)), "text": f"{tick:,.0f}", "y": _px(frame.bottom + 18)}
+            {"at": px(x(tick)), "text": f"{tick:,.0f}", "y": px(frame.bottom + 18)}
             for tick in x.ticks(6 if size.width > 500 else 3)
         ],
-        "y_ticks": _y_ticks(y, frame),
+        "y_ticks": y_ticks(y, frame),
         "series": [
             {
                 "mark": mark_of(s.seed),
                 "line": _path([(x(step), y(loss)) for step, loss in s.points]),
                 "points": [
-                    {"x": _px(x(step)), "y": _px(y(loss)), "says": f"seed {s.seed}, step {step:,}: {loss:.4f}"}
+                    {"x": px(x(step)), "y": px(y(loss)), "says": f"seed {s.seed}, step {step:,}: {loss:.4f}"}
                     for step, loss in s.points
                 ],
             }
             for s in series
         ],
-    }
-
-
-def _rect(box: Box) -> dict[str, str]:
-    return {
-        "x": _px(box.left),
-        "y": _px(box.top),
-        "width": _px(box.right - box.left),
-        "height": _px(box.bottom - box.top),
-        "right": _px(box.right),
-        "bottom": _px(box.bottom),
     }
 
 
@@ -439,21 +346,3 @@ def _shortened(text: str, most: int) -> str:
 def _text_width(text: str, font: float) -> float:
     # No font is known here: 0.6 em a character is what a wide sans needs, so that real text stays inside its box.
     return len(text) * font * 0.6
-
-
-def _tick(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1_000 else f"{value:g}"
-
-
-def _y_ticks(y: Scale, frame: Box) -> list[dict[str, str]]:
-    ticks = y.ticks(6)
-    decimals = 0 if y.log else max(len(f"{tick:g}".partition(".")[2]) for tick in ticks)
-    texts = [_tick(tick) if y.log else f"{tick:,.{decimals}f}" for tick in ticks]
-    return [
-        {"at": _px(y(tick)), "text": text, "x": _px(frame.left - 8), "text_y": _px(y(tick) + 4.5)}
-        for tick, text in zip(ticks, texts, strict=True)
-    ]
-
-
-def _px(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
