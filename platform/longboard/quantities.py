@@ -46,9 +46,11 @@ def _interval(value: float, low: float, high: float, scale: float, decimals: int
     wider, narrower = max(below, above), min(below, above)
     if wider <= 0:
         return ""
-    if below + above < 10**-decimals:  # or an interval that has a width would read as one that has none: ± 0
+    is_even = wider <= LOPSIDED * narrower
+    # An interval that has a width must not read as one that has none: ± 0, or two ends alike.
+    if round(wider if is_even else low / scale, decimals) == (0 if is_even else round(high / scale, decimals)):
         decimals = -math.floor(math.log10(wider))
-    if wider <= LOPSIDED * narrower:
+    if is_even:
         return f"± {_fixed(wider, decimals)}"
     return f"({_fixed(low / scale, decimals)}–{_fixed(high / scale, decimals)})"
 

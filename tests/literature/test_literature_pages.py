@@ -128,6 +128,7 @@ def test_no_page_writes_a_power_of_ten(client):
 def test_an_interval_that_has_a_width_never_reads_as_nothing():
     assert str(quantity(590, 589.8, 590.2, n=2, unit="ms")) == "590 ms ± 0.2, n=2"
     assert str(quantity(590.4, 590.3, 590.45, n=2, unit="ms")) == "590 ms (590.3–590.5), n=2"
+    assert str(quantity(11.4, 11.32, 11.41, n=3, unit="ms")) == "11.4 ms (11.3–11.4), n=3"
 
 
 @pytest.mark.django_db

@@ -163,6 +163,7 @@ def test_a_model_page_shows_one_task_at_a_time_where_most_was_measured(client, r
     numbers = [text(cell) for cell in page.xpath("//table[contains(@class, 'matrix')]//td//b")]
     assert numbers == ["0.90"]  # that of the task, not whichever came last
     assert "Single needle in prose" in text(page.xpath("//p[@class='summary']")[0])
+    assert "at 1K tokens, the longest measured" in text(page.xpath("//h2[@class='takeaway']")[0])
     asked = parsed(client.get("/models/apple/?task=niah_multikey_1"))
     assert [text(cell) for cell in asked.xpath("//table[contains(@class, 'matrix')]//td//b")] == ["0.21", "0.22"]
 

@@ -287,6 +287,8 @@ def _chart_title(series: list[LengthSeries], metric: MetricInfo) -> str:
     best = max(series, key=lambda s: max(q.number for _, q in s.points))
     length, top = max(best.points, key=lambda point: (point[1].number, point[0]))
     longest, last = best.points[-1]
+    if length == longest:
+        return f"{metric.title} is {last.text} at {length_label(longest)} tokens, the longest measured"
     if last.high < top.low:
         return f"{metric.title} falls from {top.text} at {length_label(length)} to {last.text} at {length_label(longest)} tokens"
     return f"{metric.title} is {top.text} at {length_label(length)} tokens, and {last.text} at the longest measured"
