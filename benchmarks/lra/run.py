@@ -9,7 +9,7 @@ at any moment, finished parts are kept, and the same command again goes on where
     check.json        errors of each mixer against the CPU
     efficiency.json   a row for each mixer, length and pass
     listops/NAME/     curve.jsonl, predictions.npy, outcome.json, and model.safetensors to go on from: weights and the
-                      optimizer's moments, 100 MB and more. Bundles are made of the others, and of cache/listops-test*.
+                      optimizer's moments, 100 MB and more. Bundles are made of the others, and of cache/listops@1-test-*.npz.
     report.md         the tables
 
 It ends by itself; exit status 1 if a mixer is wrong.

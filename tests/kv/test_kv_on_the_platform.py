@@ -12,7 +12,7 @@ from tests.services.test_results import Worker
 
 from longboard.boards.models import Cell
 from longboard.errors import BadRequest
-from longboard.registry.models import System
+from longboard.registry.models import Method, System
 from longboard.results.models import Bundle
 from longboard.submissions.requests import SubmissionRequest
 from longboard.submissions.services import submit
@@ -112,6 +112,18 @@ def test_methods_run_end_to_end_and_stand_beside_the_full_cache(client, ada, tmp
     assert "Share held" not in rows_of(bare)[0]  # what nobody measured is said once, not in a column of its own
     assert not any("not measured" in row["Accuracy, retrieval"] for row in rows_of(bare))
     assert "Accuracy alone was measured here" in text(parsed(bare))
+
+
+def test_methods_open_with_a_model_whose_accuracy_was_measured(client, ada):
+    """Random weights have bytes and times for every method, and would stand first by name."""
+    method = Method.objects.get(name="streaming_llm")
+    for slug, metrics in (("a-shape", ("cache_bytes",)), ("b-model", ("cache_bytes", "accuracy"))):
+        system = factories.make_system(factories.make_model(slug, title=slug.title()), method=method, budget=0.25)
+        run = factories.make_accepted_run(system)
+        for metric in metrics:
+            factories.make_cell(run, metric, 0.5)
+    assert "on B-Model" in text(parsed(client.get("/methods/")))
+    assert "on A-Shape" in text(parsed(client.get("/methods/?model=a-shape")))
 
 
 def test_a_method_without_numbers_and_one_that_is_not_there(client, ada):

@@ -28,7 +28,7 @@ class BoardView:
     task: str = ""  # empty: the suite's first
     metric: str = ""  # empty: the task's first choice, mostly the suite's headline metric
     cost: str = COSTS[0]
-    length: int = 0  # 0: the length at which most Systems have both numbers; of equals the longest
+    length: int = 0  # 0: the longest at which most of the Systems with both numbers have them
     hardware: str = ""  # empty: the one with most numbers
     family: str = ""
     method: str = ""

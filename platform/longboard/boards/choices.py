@@ -14,6 +14,8 @@ from longboard.quantities import length_label
 from longboard.results.models import Trust
 from longboard_tasks.catalogue import MetricInfo, SuiteInfo, TaskInfo
 
+MOST = 0.75  # of the Systems at the fullest length
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -42,14 +44,16 @@ def choose_hardware(view: BoardView, places: Sequence[Place]) -> tuple[BoardView
 
 
 def choose_length(view: BoardView, counts: Mapping[int, int], both: Mapping[int, int]) -> tuple[BoardView, int]:
-    """The length asked for, or the one with a point in the chart for most Systems; of equals the longest.
+    """The length asked for, or the longest at which MOST of the Systems with most points in the chart have one.
 
     `counts`: Systems with an accuracy, by length; `both`: with both numbers. Where no length has both, accuracies decide.
+    Not the fullest length of all: the shortest one is that, and there every System is right.
     """
     if not counts or view.length in counts:
         return view, view.length
-    drawn = any(both.get(n) for n in counts)
-    default = max(counts, key=lambda n: (both.get(n, 0) if drawn else counts[n], n))
+    found = {n: both.get(n, 0) for n in counts} if any(both.get(n) for n in counts) else dict(counts)
+    enough = MOST * max(found.values())
+    default = max(n for n, systems in found.items() if systems >= enough)
     if view.length:
         measured = ", ".join(length_label(n) for n in sorted(counts))
         view = view.with_notice(

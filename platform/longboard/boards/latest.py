@@ -27,14 +27,15 @@ def latest_results(*, most: int = 8) -> list[LatestResult]:
     """The newest headline numbers. One statement."""
     cells = (
         Cell.objects.filter(Q(metric="accuracy") | Q(metric="ttft_ms"))
-        .select_related("system__model", "system__method", "suite")
+        .select_related("system__model", "system__method", "suite", "hardware")
         .order_by("-updated_at", "-pk")[:most]
     )
     return [
         LatestResult(
             system=cell.system.label,
             model_url=model_url(cell.system.model.slug),
-            what=f"{METRICS[cell.metric].title}, {cell.suite.label} at {length_label(cell.context_length)}",
+            what=f"{METRICS[cell.metric].title}, {cell.suite.label} {cell.task} at {length_label(cell.context_length)} "
+            f"on {cell.hardware.title}",
             quantity=quantity(cell.value, cell.ci_low, cell.ci_high, n=cell.n, unit=cell.unit),
             run_url=reverse("run", args=[cell.last_run_id]),
             when=f"{cell.updated_at:%Y-%m-%d %H:%M}",

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
-from django.db.models import Q
+from django.db.models import Case, Count, Q, When
 from django.urls import reverse
 
 from longboard.boards import figures
@@ -73,14 +73,15 @@ class BudgetView:
 def budget_view(method: str, query: Mapping[str, Any]) -> BudgetView | None:
     """Of one method, or of all where `method` is empty; None where nothing was measured. Two statements."""
     mine = Q(system__method__name=method) if method else ~Q(system__method__name="none")
+    # Where accuracy was measured comes first: a page that nobody chose should answer what a method gives, not only what it takes.
     places = list(
         Cell.objects.filter(mine)
-        .order_by("system__model__slug", "hardware__slug", "context_length")
         .values_list(
             "system__model_id", "system__model__slug", "system__model__title", "hardware_id", "hardware__slug",
             "hardware__title", "context_length",
         )
-        .distinct()
+        .annotate(scored=Count("pk", filter=Q(metric="accuracy")))
+        .order_by(Case(When(scored=0, then=1), default=0), "system__model__slug", "hardware__slug", "context_length")
     )  # fmt: skip
     if not places:
         return None

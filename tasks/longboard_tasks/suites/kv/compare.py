@@ -2,8 +2,11 @@
 
     python -m longboard_tasks.suites.kv.compare llama-3m --length 2048 --tasks needle,pairs --samples 50 --out DIR
 
+    python -m longboard_tasks.suites.kv.compare llama-3m --length 2048 --costs 6 --out DIR
+
 Each System is one bundle, DIR/bundles/MODEL/*.json, on disk as soon as it exists; what is there already is not run again. The
-table (DIR/table.md) has the accuracy of each method with its interval, and the paired difference to the full cache.
+table (DIR/table.md) has the accuracy of each method with its interval, and the paired difference to the full cache. With --costs
+the same Systems are measured by `efficiency@1/generate` instead: bytes held, TTFT and TPOT, over so many prompts.
 """
 
 from __future__ import annotations
@@ -126,11 +129,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--aware", choices=("no", "yes", "both"), default="no", help="compress with the question in view"
     )
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--costs", type=int, default=0, help="measure costs over so many prompts, in place of accuracy")
     parser.add_argument("--out", type=Path, required=True)
     asked = parser.parse_args(arguments)
     budgets = BUDGETS if asked.budgets == "all" else tuple(map(float, asked.budgets.split(",")))
     aware = {"no": (False,), "yes": (True,), "both": (False, True)}[asked.aware]
-    suite = find_suite("kv")
+    suite = find_suite("efficiency" if asked.costs else "kv")
+    tasks, samples = ("generate", asked.costs) if asked.costs else (asked.tasks, asked.samples)
     bundles: list[ResultBundle] = []
     system: OpenSystem | None = None
     whole = 0
@@ -145,12 +150,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             whole = full_bytes(system, asked.length)
         system = switch_method(system, spec)
         device = system.loaded.device
-        key = f"longboard:kv:{spec.digest}:{asked.length}:{asked.tasks}:{asked.samples}:{asked.seed}:{device.type}"
+        key = f"longboard:kv:{spec.digest}:{asked.length}:{tasks}:{samples}:{asked.seed}:{device.type}"
         if device.type == "cuda":
             key += torch.cuda.get_device_name(device)
         run = RunSpec(
-            run_id=str(uuid5(NAMESPACE_URL, key)), system=spec, suite="kv", suite_version=suite.version,
-            tasks=tuple(asked.tasks.split(",")), context_length=asked.length, samples=asked.samples, seed=asked.seed,
+            run_id=str(uuid5(NAMESPACE_URL, key)), system=spec, suite=suite.name, suite_version=suite.version,
+            tasks=tuple(tasks.split(",")), context_length=asked.length, samples=samples, seed=asked.seed,
         )  # fmt: skip
         path = asked.out / "bundles" / asked.model / f"{run.run_id}.json"
         began = time.perf_counter()
@@ -167,8 +172,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, bundle.model_dump_json())
         bundles.append(bundle)
-        write_whole(asked.out / "table.md", table_of(rows_of(bundles, whole)))
-        shares = ", ".join(f"{m.task} {m.value:.3f}" for m in bundle.measurements if m.metric == "accuracy")
+        if not asked.costs:
+            write_whole(asked.out / "table.md", table_of(rows_of(bundles, whole)))
+        shown = ("accuracy", "cache_bytes", "ttft_ms", "tpot_ms")
+        shares = ", ".join(f"{m.task} {m.metric} {m.value:.4g}" for m in bundle.measurements if m.metric in shown)
         seen = " question seen" if method.settings else ""
         print(f"{method.name} {method.budget:g}{seen}: {shares} ({time.perf_counter() - began:.0f} s)", flush=True)
     return 0
