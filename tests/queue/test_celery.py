@@ -60,6 +60,22 @@ def test_every_hint_sent_five_times_and_some_forged_runs_everything_once(node):
     assert [run.attempts.count() for run in runs] == [1, 1]
 
 
+def test_short_contexts_run_first_in_whatever_order_the_broker_brings_the_hints(
+    pool, make_node_process, broker, monkeypatch
+):
+    url, folder = broker
+    process = make_node_process()
+    process.enrol(pool)
+    with monkeypatch.context() as deaf:
+        deaf.setattr("longboard.submissions.dispatch.send_hints", lambda hints: None)
+        runs = submit(context_lengths=(384, 256, 320))
+    send_hints([(str(run.pk), "pool.local-cpu") for run in sorted(runs, key=lambda run: -run.context_length)])
+    process.start(LONGBOARD_BROKER_URL=url, LONGBOARD_BROKER_DIR=str(folder))
+    wait_until(lambda: all(state_of(run) == Run.State.ACCEPTED for run in runs), timeout_s=180, what="three runs")
+    started = Run.objects.order_by("started_at").values_list("context_length", flat=True)
+    assert list(started) == [256, 320, 384]
+
+
 def test_a_broker_that_is_down_does_not_lose_a_submission(pool, monkeypatch, tmp_path):
     before = app.conf.broker_url
     try:

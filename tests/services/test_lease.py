@@ -38,13 +38,6 @@ def test_a_claim_leases_the_oldest_run_of_the_nodes_own_pool():
     assert attempt.lease_until == later(9 + 180)
 
 
-def test_a_hint_is_taken_first_and_a_stale_hint_falls_back_to_the_queue():
-    node, other = make_node(), make_node()
-    first, second = make_run(queued_at=NOW), make_run(queued_at=later(1))
-    assert lease.claim(node=node, now=later(2), hint=second.pk).run == second
-    assert lease.claim(node=other, now=later(2), hint=second.pk).run == first
-
-
 def test_priority_goes_before_age():
     make_run(queued_at=NOW)
     urgent = make_run(queued_at=later(5), priority=1)

@@ -73,6 +73,25 @@ def test_priority_goes_before_fairness():
     assert claim(make_node()) == urgent
 
 
+def test_short_contexts_of_a_submission_go_first_and_those_of_an_older_one_before_them():
+    author = make_user()
+    older = run_of(author, context_length=8_192, queued_at=later(-9))
+    request = make_submission(author)
+    made = {n: make_run(request, context_length=n, queued_at=later(-5)) for n in (4_096, 512, 16_384, 2_048, 1_024)}
+    lengths = (512, 1_024, 2_048, 4_096, 16_384)
+    assert [queue_place(run, NOW) for run in (older, *(made[n] for n in lengths))] == [1, 2, 3, 4, 5, 6]
+    assert [claim(make_node(), at=n) for n in range(6)] == [older, *(made[n] for n in lengths)]
+
+
+def test_a_short_context_overtakes_neither_a_priority_nor_the_owner_whose_turn_it_is():
+    busy, idle = make_user(), make_user()
+    short = run_of(busy, context_length=256, queued_at=later(-50))
+    urgent = run_of(busy, context_length=65_536, priority=1, queued_at=later(-1))
+    long = run_of(idle, context_length=65_536, queued_at=later(-1))
+    spent(busy, 500, at=-60)
+    assert [claim(make_node(), at=n) for n in range(3)] == [urgent, long, short]
+
+
 def test_a_run_that_needs_more_memory_than_is_free_is_left_for_a_larger_node():
     author = make_user()
     large = run_of(author, memory_bytes=80 * 2**30, queued_at=later(-10))

@@ -99,9 +99,8 @@ class SiteClient:
         answer = self._send("POST", "/nodes/rotate", body, patience_s=30)
         self.key, self._token = new_key, answer["token"]
 
-    def claim(self, hint: str | None = None, free_memory_bytes: int | None = None) -> SignedTicket | None:
-        body = {"hint": hint, "free_memory_bytes": free_memory_bytes}
-        answer = self._send("POST", "/runs/claim", body, patience_s=15)
+    def claim(self, free_memory_bytes: int | None = None) -> SignedTicket | None:
+        answer = self._send("POST", "/runs/claim", {"free_memory_bytes": free_memory_bytes}, patience_s=15)
         return SignedTicket.model_validate(answer) if answer else None
 
     def export(self, run: str | None) -> SignedTicket:

@@ -30,12 +30,16 @@ _last_claim = time.monotonic()
 
 
 @shared_task(name="longboard_worker.jobs.execute", ignore_result=True)
-def execute(hint: str | None = None) -> bool:
-    """Does one Run, the hinted one if it is still free. A hint that came late or twice finds nothing and ends."""
+def execute(hint: str = "") -> bool:
+    """Does the Run that the site gives, which the hint (a Run's id) only tells of: brokers deliver in no order to rely on.
+
+    A hint that came late or twice does another Run, or finds nothing and ends.
+    """
     global _last_claim
     with _one_at_a_time:
         try:
-            return this_node().work_once(hint)
+            log.info("asking for a run", extra={"hint": hint})
+            return this_node().work_once()
         except (Unreachable, Refused) as error:
             # The site's sweep hints again; an unacknowledged message would only come back sooner and as often.
             print(f"no claim: {error}", flush=True)

@@ -47,7 +47,7 @@ class Node:
         self.outbox.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._clear_old_work()
 
-    def work_once(self, hint: str | None = None) -> bool:
+    def work_once(self) -> bool:
         """Takes one Run if there is one and sees it through. False: there was nothing to do.
 
         Raises Unreachable when the site does not answer the claim; whatever happens after a claim is reported, or left to
@@ -59,7 +59,7 @@ class Node:
             log.error("disk is full, no run is claimed: %d bytes free, %d needed", free, self.least_free_bytes)
             return False
         try:
-            signed = self.site.claim(hint, free_memory_bytes())
+            signed = self.site.claim(free_memory_bytes())
         except Refused as refused:
             if refused.code != "node_draining":
                 raise

@@ -100,12 +100,10 @@ def rotate(request: NodeRequest, body: RotateIn) -> Any:
 
 @router.post("/runs/claim", response={200: SignedTicket, 204: None, **REFUSALS}, auth=NODE)
 def claim(request: NodeRequest, body: ClaimIn) -> Any:
-    """Leases one queued Run of the node's pool: the hinted one if it is free, else the next. 204: nothing to do."""
+    """Leases one queued Run of the node's pool: the next in its order. 204: nothing to do."""
     if request.auth.state == Node.State.DRAINING:
         raise Draining(f'Node "{request.auth.name}" is asked to stop: it gets nothing more.')
-    attempt = lease.claim(
-        node=request.auth, now=timezone.now(), hint=body.hint, free_memory_bytes=body.free_memory_bytes
-    )
+    attempt = lease.claim(node=request.auth, now=timezone.now(), free_memory_bytes=body.free_memory_bytes)
     return Status(204, None) if attempt is None else _ticket(attempt, request.auth)
 
 

@@ -248,7 +248,6 @@ class RotateIn(BaseModel):
 
 
 class ClaimIn(BaseModel):
-    hint: UUID | None = None
     free_memory_bytes: Annotated[int, Field(ge=0)] | None = None
 
 

@@ -21,7 +21,7 @@ from longboard.errors import Conflict, Gone, NotFound
 from longboard.fleet.models import Node
 from longboard.submissions.dispatch import hint_after_commit
 from longboard.submissions.models import Attempt, Run
-from longboard.submissions.picking import pick
+from longboard.submissions.picking import eligible, pick
 from longboard.submissions.quota import record_spend
 from longboard.submissions.transitions import move, resting_state
 from longboard_tasks.contract import FailureClass, Progress
@@ -48,13 +48,10 @@ def lease_time() -> timedelta:
 
 
 @transaction.atomic
-def claim(
-    *, node: Node, now: datetime, hint: UUID | None = None, free_memory_bytes: int | None = None
-) -> Attempt | None:
-    """Give one queued Run of the node's pool to it: queued -> leased. None when there is nothing to do.
+def claim(*, node: Node, now: datetime, free_memory_bytes: int | None = None) -> Attempt | None:
+    """Give the next queued Run in the pool's order (`picking`) to the node: queued -> leased. None: nothing to do.
 
-    The hinted Run is tried first, then the next in the pool's order (`picking`): a repeated or forged hint changes
-    nothing. Of nodes that ask at once each gets another Run (locked rows are skipped). A node whose claim was answered but
+    Of nodes that ask at once each gets another Run (locked rows are skipped). A node whose claim was answered but
     never started gets the same Attempt back, so a lost reply costs nothing.
     """
     if node.state != Node.State.ACTIVE:
@@ -66,7 +63,7 @@ def claim(
     )
     if unstarted is not None:
         return unstarted
-    run = pick(node=node, now=now, free_memory_bytes=free_memory_bytes, hint=hint)
+    run = pick(node=node, now=now, free_memory_bytes=free_memory_bytes)
     return None if run is None else _lease(run, node, now, lease_time())
 
 
@@ -94,8 +91,11 @@ def export(*, node: Node, run_id: UUID | None, now: datetime) -> Attempt | None:
     """
     if node.state != Node.State.ACTIVE:
         return None
-    run = pick(node=node, now=now, free_memory_bytes=None, hint=run_id)
-    if run is None or (run_id is not None and run.pk != run_id):
+    if run_id is None:
+        run = pick(node=node, now=now, free_memory_bytes=None)
+    else:
+        run = eligible(node, now, None).filter(pk=run_id).first()
+    if run is None:
         return None
     attempt = _lease(run, node, now, timedelta(seconds=settings.OFFLINE_LEASE_S), is_offline=True)
     move(run, Run.State.RUNNING, started_at=now, progress_note="exported to a machine with no way out")

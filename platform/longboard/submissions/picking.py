@@ -1,5 +1,6 @@
 """Which queued Run a node gets: priority first, then the owner who had the least of the pool lately, then age.
 
+Runs of one submission are of one age: the shortest context goes first, so that its first numbers show soon.
 Left out are Runs that need more memory than the node has free, and those that this node has already failed at while another
 node of the pool, alive and untried, could take them.
 """
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 from django.db import connection
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Value
@@ -17,6 +17,8 @@ from django.db.models.functions import Coalesce
 from longboard.fleet.models import Node, silent_since
 from longboard.submissions.models import Attempt, Run
 from longboard.submissions.quota import recent_gpu_s
+
+WITHIN_A_TURN = ("queued_at", "context_length", "pk")
 
 # One index look-up an owner instead of a scan of the queue: 37,000 queued rows of 20 owners cost 40 look-ups.
 _OWNERS = """
@@ -66,20 +68,19 @@ def turns(pool_id: int, now: datetime) -> list[Turn]:
     return sorted(found, key=lambda turn: turn.key)
 
 
-def pick(*, node: Node, now: datetime, free_memory_bytes: int | None, hint: UUID | None) -> Run | None:
+def pick(*, node: Node, now: datetime, free_memory_bytes: int | None) -> Run | None:
     """The Run for this node, locked; rows that another claim has locked are skipped. None when there is none."""
-    queue = _eligible(node, now, free_memory_bytes)
-    if hint and (run := queue.filter(pk=hint).first()):
-        return run
+    queue = eligible(node, now, free_memory_bytes)
     order = turns(node.pool_id, now)
     for turn in order:
-        if run := queue.filter(owner=turn.owner, priority=turn.priority).order_by("queued_at", "pk").first():
+        if run := queue.filter(owner=turn.owner, priority=turn.priority).order_by(*WITHIN_A_TURN).first():
             return run
     # Every owner's first choice is locked or not for this node: whatever else is.
-    return queue.order_by("-priority", "queued_at", "pk").first() if order else None
+    return queue.order_by("-priority", *WITHIN_A_TURN).first() if order else None
 
 
-def _eligible(node: Node, now: datetime, free_memory_bytes: int | None) -> QuerySet[Run]:
+def eligible(node: Node, now: datetime, free_memory_bytes: int | None) -> QuerySet[Run]:
+    """The queued Runs that this node may have, in no order, locked as they are read."""
     # Of the Run alone: the outer side of a join cannot be locked.
     queue = Run.objects.select_for_update(of=("self",), skip_locked=True).filter(
         pool_id=node.pool_id, state=Run.State.QUEUED
@@ -112,7 +113,10 @@ def queue_place(run: Run, now: datetime) -> int | None:
     mine = usage.get(run.owner_id, 0.0)
     sooner = [owner for owner, seconds in usage.items() if seconds < mine]
     equal = [owner for owner, seconds in usage.items() if seconds == mine]
+    before = Q(queued_at__lt=run.queued_at) | Q(queued_at=run.queued_at) & (
+        Q(context_length__lt=run.context_length) | Q(context_length=run.context_length, pk__lt=run.pk)
+    )
     ahead = Q(priority__gt=run.priority) | Q(priority=run.priority) & (
-        Q(owner__in=sooner) | Q(owner__in=equal, queued_at__lt=run.queued_at)
+        Q(owner__in=sooner) | Q(owner__in=equal) & before
     )
     return 1 + queued.filter(ahead).count()
