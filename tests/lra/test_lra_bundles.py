@@ -121,6 +121,30 @@ def test_a_training_that_time_cut_short_does_not_count_and_the_others_do(copy):
     assert "ended by time" in reasons(copy)["listops linear"]
 
 
+@pytest.mark.parametrize("file", ["predictions.npy", "curve.jsonl"])
+def test_a_training_without_a_file_that_its_bundle_needs_is_named_and_the_rest_is_made(copy, tmp_path, capsys, file):
+    edit(copy / "efficiency.json", at_1024)
+    (copy / "listops" / "listops-linear-bidirectional-seed1" / file).unlink()
+    assert main([str(copy), str(tmp_path / "bundles")]) == 0
+    said = capsys.readouterr().out
+    assert f"left out: listops linear: no predictions: listops-linear-bidirectional-seed1 has no {file}; bring" in said
+    assert "1 bundles in" in said
+
+
+def test_weights_that_stayed_on_the_machine_only_leave_their_digest_out(copy):
+    (copy / "listops" / "listops-linear-bidirectional-seed1" / "model.safetensors").unlink()
+    assert list(dict(bundles_of(copy))["listops linear"].manifest.weights_sha256) == ["seed 0"]
+
+
+def test_an_outcome_of_an_older_benchmark_is_left_out_with_what_it_lacks(copy):
+    path = copy / "listops" / "listops-linear-bidirectional-seed0" / "outcome.json"
+    edit(path, lambda told: (told["plan"].pop("shape"), told.pop("measured_at")))
+    assert (
+        "seed0 is of an older benchmark, whose outcome.json has no measured_at, shape"
+        in reasons(copy)["listops linear"]
+    )
+
+
 def test_a_pass_that_did_not_fit_makes_no_bundle(copy):
     edit(copy / "efficiency.json", at_1024)
     edit(copy / "efficiency.json", lambda told: told["rows"][1].update(ms=None, failure="out of memory"))

@@ -4,8 +4,9 @@
     python -m longboard_tasks.baselines.pack BUNDLES --machine h100-80gb-lra --key KEY
 
 OUT has check.json, efficiency.json and listops/NAME/{outcome.json, curve.jsonl, predictions.npy}, and the
-examples in cache/. What is no Run of lra@1 is named and left out: another budget than a recipe's, trainings that time cut
-short, parameters off the rule, an architecture found wrong on the device, another device, a pass that did not fit.
+examples in cache/. Where a training's model.safetensors came back, too, its digest goes along. What is no Run of lra@1 is
+named and left out: another budget than a recipe's, trainings that time cut short, files that did not come back or are of an
+older benchmark, parameters off the rule, an architecture found wrong on the device, another device, a pass that did not fit.
 """
 
 from __future__ import annotations
@@ -36,13 +37,16 @@ from longboard_tasks.suites.lra.efficiency import PASSES, Cell
 from longboard_tasks.suites.lra.examples import open_examples
 from longboard_tasks.suites.lra.runs import parts_of_clock, parts_of_training
 from longboard_tasks.suites.lra.tasks import RECIPES, SPEED, Recipe, find_task
-from longboard_tasks.suites.lra.train import Outcome
+from longboard_tasks.suites.lra.train import PREDICTIONS, Outcome, Plan
+
+NEEDED = (PREDICTIONS, "curve.jsonl")  # beside outcome.json
 
 
 class NoRun(ValueError):
     """A result that is no Run of lra@1; the message says why."""
 
 
+OUTCOME, PLAN = ({field.name for field in fields(form)} for form in (Outcome, Plan))
 Made = tuple[str, ResultBundle | NoRun]  # what it is about, and what came of it
 
 
@@ -103,6 +107,13 @@ def _trained(out: Path, checked: Mapping[str, Any], wrong: set[str], mixer: str,
         told = [pair for pair in told if pair[1] not in short]
         if not told:
             raise NoRun(f"ended by {short[0]['stopped']}, after {short[0]['steps']} steps")
+    for folder, outcome in told:
+        if missing := [file for file in NEEDED if not (folder / file).exists()]:
+            raise NoRun(
+                f"no predictions: {folder.name} has no {' and no '.join(missing)}; bring {' and '.join(NEEDED)}"
+            )
+        if missing := sorted(OUTCOME - set(outcome) | PLAN - set(outcome["plan"])):
+            raise NoRun(f"{folder.name} is of an older benchmark, whose outcome.json has no {', '.join(missing)}")
     name, recipe = recipe_of(told[0][1])
     report = HardwareReport.model_validate(checked["hardware"])
     for folder, outcome in told:
@@ -133,6 +144,8 @@ def _timed(
 ) -> ResultBundle:
     if mixer in wrong:
         raise NoRun(f"{mixer} is wrong on this device (check.json)")
+    if "measured_at" not in found:
+        raise NoRun("efficiency.json is of an older benchmark: it has no measured_at")
     by_pass = {row["what"]: row for row in rows}
     if failed := [row for row in rows if row.get("failure")]:
         raise NoRun(f"{failed[0]['what'] or 'both passes'}: {failed[0]['failure']}")

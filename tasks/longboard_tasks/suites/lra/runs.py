@@ -255,7 +255,11 @@ def parts_of_training(
                 points=tuple(CurvePoint.model_validate(point) for point in points),
             )
         )
-    weights = {f"seed {spec.seed + at}": _digest(folder / NAME) for at, folder in enumerate(folders)}
+    weights = {
+        f"seed {spec.seed + at}": _digest(folder / NAME)
+        for at, folder in enumerate(folders)
+        if (folder / NAME).exists()
+    }
     budget = outcomes[0].plan["budget"]
     settings: dict[str, float | int | str | bool] = {
         "trained_from_scratch": True,
