@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
+from statistics import median
+
+import pytest
 
 from longboard_tasks.suites.efficiency.report import Cell
 from longboard_tasks.suites.efficiency.spread import noise_flags, pool_cells, pool_launches, summarise
@@ -14,23 +18,58 @@ def test_launches_that_differ_widen_the_interval_that_repeats_alone_would_give()
     rng = random.Random(1)
     launches = [[level + rng.gauss(0, 0.05) for _ in range(30)] for level in (10, 11, 12, 13, 14)]
     pooled, one = pool_launches(launches), summarise(launches[2])
-    assert pooled.low < 11.1
-    assert pooled.high > 12.9
+    assert pooled.low < 10.1
+    assert pooled.high > 13.9
     assert one.high - one.low < 0.2
     assert pooled.n == 150
 
 
-def test_the_hierarchical_interval_covers_the_true_median_about_as_often_as_it_says():
-    """With five launches a bootstrap is a little short: 80 % and more is what it can do."""
+def test_two_launches_have_students_interval_of_their_logarithms():
+    """By hand: ln 1.21 between them, so a standard error of ln 1.1, times 12.706."""
+    pooled = pool_launches([[9.0, 10.0, 11.0], [12.1] * 5])
+    assert pooled.value == pytest.approx(11.05)
+    assert pooled.low == pytest.approx(5.0), "11 / 1.1^12.706 = 3.28 is cut at half the faster one"
+    assert pooled.high == pytest.approx(24.2)
+    near = pool_launches([[10.0], [10.1]])
+    assert near.high == pytest.approx(math.sqrt(101) * math.sqrt(1.01) ** 12.706, rel=1e-4)
+    assert near.low == pytest.approx(math.sqrt(101) / math.sqrt(1.01) ** 12.706, rel=1e-4)
+
+
+def test_more_repeats_in_the_same_launches_make_nothing_surer():
+    few, many = ([[level] * repeats for level in (10.0, 10.4, 10.1)] for repeats in (1, 100))
+    assert pool_launches(few).low == pool_launches(many).low
+    assert pool_launches(few).high == pool_launches(many).high
+
+
+def test_one_launch_has_the_interval_of_its_own_values():
+    assert pool_launches([STEADY, []]) == summarise(STEADY)
+
+
+def usual(rng):
+    return rng.gauss(0, 0.03)
+
+
+def wild(rng):
+    """Student's t with two degrees of freedom: no variance."""
+    return 0.03 * rng.gauss(0, 1) / math.sqrt(rng.expovariate(1))
+
+
+def sometimes_slow(rng):
+    """One launch in ten half as slow again."""
+    return rng.gauss(0, 0.02) + (0.4 if rng.random() < 0.1 else 0)
+
+
+@pytest.mark.parametrize("launches", [2, 3, 4, 5, 6, 10])
+@pytest.mark.parametrize("noise", [usual, wild, sometimes_slow])
+def test_the_interval_holds_the_true_median_over_launches_93_to_97_times_in_100(noise, launches):
     rng = random.Random(7)
+    truth = math.exp(median(noise(rng) for _ in range(100_001)))
     hits = 0
-    for seed in range(40):
-        launches = [
-            [10 + shift + rng.gauss(0, 0.1) for _ in range(20)] for shift in (rng.gauss(0, 0.3) for _ in range(5))
-        ]
-        found = pool_launches(launches, seed=seed)
-        hits += found.low <= 10 <= found.high
-    assert 30 <= hits <= 40
+    for _ in range(1_000):
+        levels = [math.exp(noise(rng)) for _ in range(launches)]
+        found = pool_launches([[level * math.exp(rng.gauss(0, 0.02)) for _ in range(5)] for level in levels])
+        hits += found.low <= truth <= found.high
+    assert 920 <= hits <= 980  # 93 to 97 % with 1.3 standard errors of 1,000 trials
 
 
 def test_a_steady_cell_has_no_flag():

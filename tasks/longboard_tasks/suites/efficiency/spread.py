@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from statistics import fmean, median, pstdev
 
 from longboard_tasks.intervals import median_interval
 from longboard_tasks.suites.efficiency.report import MAX_VALUES, Cell, Stat
 
-DRAWS = 1_000
 LAUNCH_SPREAD = 0.03  # coefficient of variation of launch medians
 DRIFT = 0.02  # between the first and the last third of one launch
 
 
 def summarise(values: Sequence[float]) -> Stat:
-    """Median with its distribution-free interval; every value is kept up to MAX_VALUES, then evenly chosen ones."""
+    """Median with its interval; every value is kept up to MAX_VALUES, then evenly chosen ones."""
     middle, low, high = median_interval(values)
     step = max(1, -(-len(values) // MAX_VALUES))
     return Stat(value=middle, low=low, high=high, n=len(values), values=tuple(values[::step]))
 
 
-def pool_launches(launches: Sequence[Sequence[float]], *, seed: int = 0) -> Stat:
-    """Hierarchical bootstrap: launches are drawn with replacement, then values within each; median of medians.
+def pool_launches(launches: Sequence[Sequence[float]]) -> Stat:
+    """Median over launches of their medians, with the interval that these launches give: each counts as one value.
 
-    One launch alone cannot show how launches differ: it gets the interval of `summarise`.
+    Values of one launch share its clocks, its memory layout and its neighbours, so that more of them make nothing surer. One
+    launch alone cannot show how launches differ: it has the interval of its own values, which says how steady that launch was.
     """
-    launches = [list(values) for values in launches if values]
+    launches = [values for values in launches if values]
     if len(launches) == 1:
         return summarise(launches[0])
-    rng = random.Random(f"efficiency@1/bootstrap:{seed}")
-    draws = sorted(
-        median(median(rng.choices(values, k=len(values))) for values in rng.choices(launches, k=len(launches)))
-        for _ in range(DRAWS)
-    )
-    value = median(median(values) for values in launches)
-    low, high = draws[int(0.025 * DRAWS)], draws[int(0.975 * DRAWS) - 1]
-    return Stat(value=value, low=min(low, value), high=max(high, value), n=sum(map(len, launches)))
+    value, low, high = median_interval([median(values) for values in launches])
+    return Stat(value=value, low=low, high=high, n=sum(map(len, launches)))
 
 
 def noise_flags(

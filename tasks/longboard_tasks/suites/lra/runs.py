@@ -33,6 +33,7 @@ from longboard_tasks.contract import (
 from longboard_tasks.engine.engine import is_out_of_memory
 from longboard_tasks.engine.errors import EvaluationError, OutOfMemory, SuiteError
 from longboard_tasks.engine.machine import report_hardware, report_software
+from longboard_tasks.intervals import median_interval
 from longboard_tasks.suites.lra.architectures import (
     MAX_TRAININGS,
     ArchitectureError,
@@ -368,9 +369,7 @@ def _row(spec: RunSpec, metric: str, unit: Any, value: float, low: float, high: 
 
 
 def _spread(spec: RunSpec, metric: str, unit: Any, values: Sequence[float]) -> Measurement:
-    """The mean over trainings; its ends are the least and the most."""
-    mean = min(max(values), max(min(values), sum(values) / len(values)))
-    return _row(spec, metric, unit, mean, min(values), max(values), len(values))
+    return _row(spec, metric, unit, *median_interval(values), len(values))
 
 
 def _say(line: str) -> None:
