@@ -22,6 +22,7 @@ from longboard.boards.choices import Choice, choose_hardware, choose_length, con
 from longboard.boards.figures import FrontPoint
 from longboard.boards.finding import Found
 from longboard.boards.metrics import METRICS, default_metric, stored_cost
+from longboard.boards.pictures import draw_wide_and_narrow
 from longboard.boards.prices import Price, priced
 from longboard.boards.reasons import Partial, Reasons, StoppedRuns, runs_of_page, stopped_runs
 from longboard.boards.reported import source_for
@@ -154,7 +155,9 @@ def board(found: Found, view: BoardView) -> Board:
         return _every_row(shown, known, words | {"reasons": replace(reasons, stopped=all_here)})
 
     points = tuple(points_of(drawn, known, shorts, metric=metric, cost=view.cost_metric))
-    figure: dict[str, Any] = {"gain": metric, "cost": view.cost_metric, "rest": _rest(shown, marked)}
+    # By id: to sort the table anew must not draw the figure anew.
+    drawn_points = sorted(points, key=lambda p: p.system_id)
+    wide, narrow = draw_wide_and_narrow(drawn_points, gain=metric, cost=view.cost_metric, rest=_rest(shown, marked))
     hardware = here.title if here else ""
     ordered = sorted(counts)
     pinned: dict[str, Any] = {"length": length, "hardware": here.slug if here else ""}
@@ -175,8 +178,8 @@ def board(found: Found, view: BoardView) -> Board:
         shorter=step(view, [n for n in ordered if n < length][-1:]),
         longer=step(view, [n for n in ordered if n > length][:1]),
         controls=controls(found.info, view, task, metric, places, hardware_id, shown.facets, known),
-        wide=figures.draw_front(points, **figure),
-        narrow=figures.draw_front(points, **figure, size=figures.NARROW),
+        wide=wide,
+        narrow=narrow,
         points=points,
         total=len(shown),
         every_row=every_row,
@@ -216,17 +219,33 @@ def _marked(shown: Selection) -> np.ndarray:
         return both
     likely = both[(shown.on_front | (shown.probability > 0))[both]]
     pool = likely if len(likely) >= DRAWN else both  # the others come after them all
-    order = np.lexsort((-shown.gains["value"][pool], -shown.probability[pool], ~shown.on_front[pool]))
-    gains, costs = shown.gains["value"][both], shown.costs["value"][both]
-    ends = both[[gains.argmin(), gains.argmax(), costs.argmin(), costs.argmax()]]  # the domains of both axes
+    # Equals by id, so that the order of the table does not choose among them.
+    keys = shown.systems, -shown.gains["value"], -shown.probability, ~shown.on_front
+    order = np.lexsort([key[pool] for key in keys])
+    # The domains of both axes.
+    ends = [
+        both[_first(sign * axis["value"][both], shown.systems[both])]
+        for axis in (shown.gains, shown.costs)
+        for sign in (1, -1)
+    ]
     return np.unique(np.concatenate([pool[order[:DRAWN]], ends]))
 
 
+def _first(values: np.ndarray, systems: np.ndarray) -> int:
+    """Where the least value is; of several the one with the smallest id."""
+    least = np.flatnonzero(values == values.min())
+    return int(least[systems[least].argmin()])
+
+
 def _rest(shown: Selection, marked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(gains, costs) of the Systems with both numbers that get no mark of their own."""
+    """(gains, costs) of the Systems with both numbers that get no mark of their own, by rising id."""
     rest = shown.has_both
     rest[marked] = False
-    return shown.gains["value"][rest], shown.costs["value"][rest]
+    rows = np.flatnonzero(rest)
+    place = np.full(int(shown.systems.max(initial=0)) + 1, -1, np.int64)  # ids are dense: a tenth of a sort
+    place[shown.systems[rows]] = rows
+    rows = place[place >= 0]
+    return shown.gains["value"][rows], shown.costs["value"][rows]
 
 
 def _tied(shown: Selection, points: Sequence[FrontPoint]) -> int:

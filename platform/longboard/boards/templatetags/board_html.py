@@ -11,7 +11,7 @@ from typing import Any
 from django import template
 from django.utils.safestring import SafeString, mark_safe
 
-from longboard.boards.board_rows import Row
+from longboard.boards.board_rows import MatrixRow, Row
 from longboard.boards.figures import Mark
 from longboard.boards.reasons import missing_html
 
@@ -47,6 +47,15 @@ def board_row(row: Row) -> SafeString:
         f'<th scope="row">{_mark(row.mark, row.certainty)}<a href="{escape(row.url)}">{escape(row.label)}</a>{family}</th>'
         f'<td class="num">{gain}</td><td class="num">{row.gain.n if row.gain else ""}</td><td class="num">{cost}</td>'
         f'<td class="num">{row.probability_text}{flag}</td><td>{trust}</td></tr>\n'
+    )
+
+
+@register.filter
+def matrix_row(line: MatrixRow) -> SafeString:
+    """One <tr> of the length matrix."""
+    row = line.row
+    return mark_safe(  # noqa: S308 (every text in it is escaped)
+        f'<tr><th scope="row">{_mark(row.mark, "")}<a href="{escape(row.url)}">{escape(row.short)}</a></th>{line.cells}</tr>\n'
     )
 
 
