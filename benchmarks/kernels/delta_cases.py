@@ -7,6 +7,7 @@ from typing import Any
 import peers
 import torch
 from bench import Bench
+from inputs import make_delta
 from torch import Tensor
 
 from longboard_kernels import tuned
@@ -15,24 +16,6 @@ from longboard_kernels.gated_delta_step import gated_delta_step, gated_delta_ste
 
 K = 1024
 GROUPS, HEADS, SIZE = 16, 32, 128
-
-
-def make_delta(
-    tokens: int, groups: int, heads: int, size: int, batch: int = 1, slow: bool = False
-) -> dict[str, Tensor]:
-    """Numbers as a trained model has them: slices of one line, keys that lean one way; memories of 10 to 1,000 tokens, or ten
-    times that if `slow`."""
-    line = torch.randn(batch, tokens, (2 * groups + heads) * size, device="cuda", dtype=torch.bfloat16)
-    q, k, v = line.split([groups * size, groups * size, heads * size], dim=-1)
-    k += 0.5 * torch.randn(groups * size, device="cuda", dtype=torch.bfloat16)
-    spans = 10.0 ** torch.linspace(1, 3, heads, device="cuda") * (10 if slow else 1)
-    return {
-        "q": q.unflatten(-1, (groups, size)),
-        "k": k.unflatten(-1, (groups, size)),
-        "v": v.unflatten(-1, (heads, size)),
-        "decay": -2 * torch.rand(batch, tokens, heads, device="cuda") / spans,
-        "beta": torch.rand(batch, tokens, heads, device="cuda", dtype=torch.bfloat16),
-    }
 
 
 def recur_exactly(made: dict[str, Tensor], state: Tensor, head: int) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "kernels"))
 
 import torch
 from bench import Bench, relative_error
+from inputs import make_delta, make_ssd
 from torch import Tensor
 
 from longboard_kernels.cost import Cost
@@ -281,14 +282,10 @@ def compile_part(kernel: str, part: int, parts: int) -> None:
 
     Autotuner.__init__ = take_part  # type: ignore[method-assign]  # on purpose: every tuner made from here on
     if kernel == "K3":
-        from scan_cases import make_ssd
-
         call_ssd(
             find("mamba_ssm.ops.triton.ssd_combined", "mamba_chunk_scan_combined"), make_ssd(4_096, 64, 1, 64, 128)
         )
     else:
-        from delta_cases import make_delta
-
         call_delta(find("fla.ops.gated_delta_rule", "chunk_gated_delta_rule"), make_delta(4_096, 16, 32, 128))
     torch.cuda.synchronize()
 

@@ -8,6 +8,7 @@ import numpy as np
 import peers
 import torch
 from bench import Bench
+from inputs import make_scan, make_ssd
 from torch import Tensor
 
 from longboard_kernels import tuned
@@ -15,25 +16,6 @@ from longboard_kernels.selective_scan import choose_key, selective_scan, selecti
 from longboard_kernels.ssd import ssd_scan, ssd_scan_cost
 
 K = 1024
-
-
-def make_scan(tokens: int, channels: int, size: int, batch: int = 1) -> dict[str, Tensor]:
-    """Numbers as a trained Mamba has them: dt from 1e-3 to 1e-1, A from -1 to -N."""
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, device="cuda", dtype=torch.bfloat16)
-
-    bias = torch.empty(channels, device="cuda").uniform_(1e-3, 1e-1)
-    return {
-        "u": draw(batch, tokens, channels),
-        "dt": draw(batch, tokens, channels),
-        "z": draw(batch, tokens, channels),
-        "a": -torch.arange(1, size + 1, device="cuda").float().expand(channels, size).contiguous(),
-        "b": draw(batch, tokens, size),
-        "c": draw(batch, tokens, size),
-        "skip": torch.randn(channels, device="cuda"),
-        "dt_bias": bias + torch.log(-torch.expm1(-bias)),
-    }
 
 
 def scan_exactly(made: dict[str, Tensor], state: Tensor, some: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,21 +104,6 @@ def time_scan(bench: Bench, tuning: bool) -> dict[str, Any]:
         time_one_scan(bench, batch, tokens, channels, tuning, found)
         torch.cuda.empty_cache()
     return {"selective_scan": found}
-
-
-def make_ssd(tokens: int, heads: int, groups: int, size: int, states: int, batch: int = 1) -> dict[str, Tensor]:
-    line = torch.randn(batch, tokens, heads * size + 2 * groups * states, device="cuda", dtype=torch.bfloat16)
-    x, b, c = line.split([heads * size, groups * states, groups * states], dim=-1)
-    bias = torch.empty(heads, device="cuda").uniform_(1e-3, 1e-1)
-    return {
-        "x": x.unflatten(-1, (heads, size)),
-        "dt": torch.randn(batch, tokens, heads, device="cuda", dtype=torch.bfloat16),
-        "a": -torch.arange(1, heads + 1, device="cuda").float() * 16 / heads,
-        "b": b.unflatten(-1, (groups, states)),
-        "c": c.unflatten(-1, (groups, states)),
-        "skip": torch.randn(heads, device="cuda"),
-        "dt_bias": bias + torch.log(-torch.expm1(-bias)),
-    }
 
 
 def ssd_exactly(made: dict[str, Tensor], state: Tensor, head: int) -> tuple[Tensor, Tensor]:

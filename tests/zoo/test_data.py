@@ -14,12 +14,12 @@ from longboard_tasks.suites.niah.plan import CITIES, QUESTION
 from longboard_tasks.suites.recall import names
 from longboard_tasks.suites.recall.suite import WORDING
 from longboard_tasks.zoo import stories
+from longboard_tasks.zoo.batches import batch_length, training_source
 from longboard_tasks.zoo.data import MAKERS, MIXTURES, make_batch
 from longboard_tasks.zoo.prose import CITY, training_prose
 from longboard_tasks.zoo.recipes import RECIPES
 from longboard_tasks.zoo.stretch import REST, TARGET
 from longboard_tasks.zoo.tokenizer import load_tokenizer
-from longboard_tasks.zoo.train import batch_length, training_source
 from longboard_tasks.zoo.words import HELD_OUT
 
 TOKENIZER = load_tokenizer()

@@ -7,11 +7,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from longboard_tasks.zoo.batches import batch_of
 from longboard_tasks.zoo.data import ToyRepeats
 from longboard_tasks.zoo.make import ORDER
 from longboard_tasks.zoo.recipes import RECIPES, SMOKE, Stage, fresh_config
 from longboard_tasks.zoo.shelf import put_batch, take_batch
-from longboard_tasks.zoo.train import batch_of, learning_rate, make_optimizer, train
+from longboard_tasks.zoo.train import learning_rate, make_optimizer, train
 
 RECIPE = dataclasses.replace(SMOKE, stages=(Stage(32, 6), Stage(64, 6)), tokens_per_step=128)
 CPU = torch.device("cpu")

@@ -35,7 +35,7 @@ def selective_scan(x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Te
     if x.is_cuda:
         from longboard_tasks.zoo.selective_triton import SelectiveScan
 
-        y: Tensor = SelectiveScan.apply(x, dt, a, b.float(), c.float())
+        y: Tensor = SelectiveScan.apply(x, dt, a, b.float(), c.float(), TILE)
         return y
     return selective_scan_ref(x, dt, a, b, c)
 

@@ -1,6 +1,6 @@
 """The kernels behind `selective.selective_scan`: one pass over the tokens forward, one backward.
 
-A program owns one sequence and BD channels. It takes TILE tokens at a time and scans them in parallel (the recurrence is
+A program owns one sequence and BD channels. It takes a tile of tokens at a time and scans them in parallel (the recurrence is
 associative: first a, u then a', u' is a a', a' u + u'); the state goes on from tile to tile in registers.
 """
 
@@ -12,8 +12,6 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-
-from longboard_tasks.zoo.selective import TILE
 
 BD = 8  # channels of a program
 
@@ -84,28 +82,29 @@ def _backward(
 
 
 class SelectiveScan(torch.autograd.Function):
-    """`selective.selective_scan_ref` and its gradient. T a multiple of TILE, D of BD, N a power of two; b and c fp32."""
+    """`selective.selective_scan_ref` and its gradient. T a multiple of `tile`, D of BD, `tile` and N powers of two; b, c fp32."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, tile: int) -> Tensor:
         rows, T, D = x.shape
         N = a.shape[1]
-        if T % TILE or D % BD or N & (N - 1):
-            raise ValueError(f"T={T}, D={D}, N={N}: expected multiples of {TILE} and {BD}, and a power of two.")
+        if T % tile or D % BD or N & (N - 1):
+            raise ValueError(f"T={T}, D={D}, N={N}: expected multiples of {tile} and {BD}, and a power of two.")
         x, dt, a, b, c = (part.contiguous() for part in (x, dt, a, b, c))
-        y, starts = torch.empty_like(x), a.new_empty(rows, T // TILE, D, N)
-        _forward[(rows, D // BD)](x, dt, a, b, c, y, starts, T, D, N, BD, TILE, num_warps=4)
+        y, starts = torch.empty_like(x), a.new_empty(rows, T // tile, D, N)
+        _forward[(rows, D // BD)](x, dt, a, b, c, y, starts, T, D, N, BD, tile, num_warps=4)
         ctx.save_for_backward(x, dt, a, b, c, starts)
+        ctx.tile = tile
         return y
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, dt, a, b, c, starts = ctx.saved_tensors
         (rows, T, D), N = x.shape, a.shape[1]
         dx, ddt = torch.empty_like(x), torch.empty_like(dt)
         da = a.new_empty(rows, D, N)
         db, dc = a.new_empty(2, D // BD, rows, T, N)
         dy = grads[0].contiguous()
-        ask = (x, dt, a, b, c, starts, dy, dx, ddt, da, db, dc, T, rows, D, N, BD, TILE)
+        ask = (x, dt, a, b, c, starts, dy, dx, ddt, da, db, dc, T, rows, D, N, BD, ctx.tile)
         _backward[(rows, D // BD)](*ask, num_warps=4)
-        return dx, ddt, da.sum(0), db.sum(0), dc.sum(0)
+        return dx, ddt, da.sum(0), db.sum(0), dc.sum(0), None

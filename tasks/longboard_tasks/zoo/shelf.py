@@ -15,7 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from longboard_tasks.zoo.batches import batch_of, training_source
 from longboard_tasks.zoo.data import Batch
+from longboard_tasks.zoo.recipes import RECIPES
 
 PATIENCE_S = 300.0  # for a batch that another process is to make
 
@@ -42,10 +44,6 @@ def take_batch(shelf: Path, step: int, patience_s: float = PATIENCE_S) -> Batch:
 
 
 def main() -> None:
-    # Here, or the loader processes of a training that takes from the shelf would import them too.
-    from longboard_tasks.zoo.recipes import RECIPES
-    from longboard_tasks.zoo.train import batch_of, training_source
-
     parser = argparse.ArgumentParser(description="Make the batches that all models of the zoo are trained on.")
     parser.add_argument("shelf", type=Path)
     parser.add_argument("--workers", type=int, default=4)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import random
 import shutil
 import sys
 import tempfile
@@ -27,7 +26,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,20 +33,15 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from longboard_tasks.zoo.background import Background
-from longboard_tasks.zoo.data import Batch, Sequences, Source, ToyRepeats, make_batch
+from longboard_tasks.zoo.batches import batch_length, batch_of, training_source
+from longboard_tasks.zoo.data import Batch, Sequences, ToyRepeats
 from longboard_tasks.zoo.delta import use_chunked_delta
-from longboard_tasks.zoo.prose import training_prose
 from longboard_tasks.zoo.recipes import RECIPES, SMOKE, Recipe, fresh_config
 from longboard_tasks.zoo.selective import use_selective_scan
 from longboard_tasks.zoo.shelf import take_batch
 from longboard_tasks.zoo.ssd import spread_time_steps, use_chunked_ssd
 from longboard_tasks.zoo.stretch import TARGET
 from longboard_tasks.zoo.tokenizer import FOLDER as TOKENIZER
-from longboard_tasks.zoo.tokenizer import load_tokenizer
-from longboard_tasks.zoo.words import Words
-
-LENGTH_GRID = 64  # batch lengths are multiples of this
 
 
 class Batches(Dataset[Batch]):
@@ -66,36 +59,6 @@ class Batches(Dataset[Batch]):
         if self.source is None:
             raise ValueError("batches need a source to be made from, or a shelf to be taken from")
         return batch_of(self.recipe, self.source, step)
-
-
-def batch_of(recipe: Recipe, source: Sequences, step: int) -> Batch:
-    length = batch_length(recipe, step)
-    mixture = recipe.stage(step).mixture
-    return make_batch(
-        source, seed=recipe.seed, step=step, length=length, tokens=recipe.tokens_per_step, mixture=mixture
-    )
-
-
-def batch_length(recipe: Recipe, step: int) -> int:
-    """A quarter of the batches have the stage's full length, the others any multiple of 64 up to it."""
-    rng = random.Random(f"zoo/length@1:{recipe.seed}:{step}")
-    longest = recipe.stage(step).longest
-    if rng.random() < 0.25:
-        return longest
-    return rng.randrange(recipe.shortest, longest + 1, LENGTH_GRID)
-
-
-def training_source() -> Source:
-    """All training prose in tokens, and the tokenizer to write facts with. Takes about five seconds."""
-    texts, tokenizer = training_prose(), load_tokenizer()
-    backend = tokenizer.backend_tokenizer
-    encodings = backend.encode_batch(texts, add_special_tokens=False)
-    prose = np.concatenate([np.array(encoding.ids, dtype=np.uint16) for encoding in encodings])
-
-    def encode(text: str) -> list[int]:
-        return backend.encode(text, add_special_tokens=False).ids
-
-    return Source(Background(prose, Words(texts), encode, bos=tokenizer.bos_token_id, eos=tokenizer.eos_token_id))
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
