@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from io import StringIO
 
 import numpy as np
 import pytest
+from django.core.management import call_command
 from tests import factories
 
 from longboard.boards import columns, ranking, summaries
 from longboard.boards.columns import Slice
-from longboard.boards.models import Cell, Column, FrontEntry
+from longboard.boards.models import Cell, Column, FrontEntry, PastCell
+from longboard.boards.share_intervals import evidence, interval
+from longboard_tasks.intervals import wilson
 
 pytestmark = pytest.mark.django_db
 
@@ -80,3 +84,48 @@ def test_a_site_from_before_there_were_columns_heals_by_itself():
     ranking.refresh_due(now=LATER)
     assert Column.objects.filter(metric="accuracy", size=2).exists()
     assert FrontEntry.objects.exists()
+
+
+def test_a_rebuild_works_the_cells_of_single_tasks_out_by_the_rule_of_today():
+    scores = [1.0, 0.5, 0.5, 0.25, 0.75, 1.0, 0.0, 0.5]
+    run = factories.make_accepted_run(suite=factories.make_suite("kv"))
+    share = float(np.mean(scores))
+    factories.make_measurement(run, value=share, n=len(scores), task="few_shot")
+    for index, score in enumerate(scores):
+        factories.make_sample(run, index, score=score, task="few_shot")
+    # As an older version left it: partial scores counted as if each were right or wrong.
+    low, high = wilson(share, len(scores))
+    factories.make_cell(run, value=share, n=len(scores), task="few_shot", ci_low=low, ci_high=high)
+    call_command("rebuild_boards", stdout=StringIO())
+    cell = Cell.objects.get(task="few_shot")
+    expected = interval([evidence(np.array(scores))])
+    assert (cell.value, cell.ci_low, cell.ci_high) == pytest.approx((share, *expected))
+    assert low < cell.ci_low < cell.ci_high < high
+    assert np.frombuffer(cell.scores.scores, "<f4").tolist() == scores
+    assert [(past.ci_low, past.since) for past in PastCell.objects.all()] == [(low, factories.NOW)]
+    column = Column.objects.get(task="few_shot", metric="accuracy")
+    assert held(column) == [(cell.system_id, cell.value, cell.ci_low, cell.ci_high, len(scores))]
+
+
+def test_a_rebuild_that_changes_nothing_leaves_a_board_of_an_earlier_day_as_it_was():
+    run = factories.make_accepted_run(suite=factories.make_suite("recall"))
+    for task in ("copy", "ngram_prefix", "ngram_suffix", "phone_book", "mqar"):
+        factories.make_measurement(run, task=task)
+    summaries.update_summaries(run=run, now=factories.NOW)
+    before = list(Cell.objects.order_by("pk").values())
+    assert {cell["metric"] for cell in before} == {"accuracy", "mean_accuracy", "mean_above_chance"}
+    call_command("rebuild_boards", stdout=StringIO())
+    assert list(Cell.objects.order_by("pk").values()) == before
+    assert not PastCell.objects.exists()
+
+
+def test_a_run_of_other_tasks_leaves_a_tasks_number_and_its_run_alone():
+    first = factories.make_accepted_run(suite=factories.make_suite("recall"))
+    factories.make_measurement(first, task="copy")
+    summaries.update_summaries(run=first, now=factories.NOW)
+    second = factories.make_accepted_run(first.system, suite=first.suite)
+    factories.make_measurement(second, task="phone_book")
+    summaries.update_summaries(run=second, now=LATER)
+    assert dict(Cell.objects.values_list("task", "last_run")) == {"copy": first.pk, "phone_book": second.pk}
+    assert Cell.objects.get(task="copy").updated_at == factories.NOW
+    assert not PastCell.objects.exists()

@@ -41,13 +41,22 @@ def update_summaries(*, run: Run, now: datetime, rank: bool = True) -> None:
     The hardware row is locked, so that two Runs accepted at once do not overwrite each other's summary.
     """
     Hardware.objects.select_for_update().get(pk=run.pool.hardware_id)
+    write_tasks(run.suite, run.system_id, run.pool.hardware_id, run.context_length, now=now)
+    write_means(run.suite, run.system_id, run.pool.hardware_id, run.context_length, now=now)
+    if not rank:
+        return
+    # A mean over tasks with a length each may stand at another length than this Run's.
+    lengths = {run.context_length, mean_length(suite_info(run.suite)) or run.context_length}
+    done = [refresh(hardware=run.pool.hardware, context_length=n, now=now, most=INLINE) for n in sorted(lengths)]
+    if not all(done):
+        transaction.on_commit(_ask_for_the_rest, robust=True)
+
+
+def write_tasks(suite: Suite, system_id: int, hardware_id: int, context_length: int, *, now: datetime) -> int:
+    """The Cells of single tasks at one place from all its Measurements. Returns how many were written."""
     rows = (
         Measurement.objects.filter(
-            system=run.system_id,
-            hardware=run.pool.hardware_id,
-            suite=run.suite_id,
-            context_length=run.context_length,
-            depth=None,
+            system=system_id, hardware=hardware_id, suite=suite, context_length=context_length, depth=None
         )
         .select_related("run")
         .order_by("pk")
@@ -55,7 +64,7 @@ def update_summaries(*, run: Run, now: datetime, rank: bool = True) -> None:
     groups: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
     for row in rows:
         groups[row.task, row.metric].append(row)
-    trains = suite_info(run.suite).trains
+    trains = suite_info(suite).trains
     # Trainings from other seeds are other models: sample by sample they say nothing about another System's.
     scores = {} if trains else _scores_by_task(rows)
     cells = []
@@ -66,16 +75,16 @@ def update_summaries(*, run: Run, now: datetime, rank: bool = True) -> None:
             if (
                 len(known) == n and abs(float(known.mean()) - value) < 1e-4
             ):  # else some Runs have no samples: n is what we know
-                ci_low, ci_high = _interval(run.suite.name, task, by_seed)
+                ci_low, ci_high = _interval(suite.name, task, by_seed)
                 ci_low, ci_high = min(value, ci_low), max(value, ci_high)
         cells.append(
             Cell(
-                suite_id=run.suite_id,
+                suite_id=suite.pk,
                 task=task,
                 metric=metric,
-                context_length=run.context_length,
-                hardware_id=run.pool.hardware_id,
-                system_id=run.system_id,
+                context_length=context_length,
+                hardware_id=hardware_id,
+                system_id=system_id,
                 value=value,
                 ci_low=ci_low,
                 ci_high=ci_high,
@@ -83,21 +92,14 @@ def update_summaries(*, run: Run, now: datetime, rank: bool = True) -> None:
                 unit=measurements[-1].unit,
                 trust=measurements[-1].trust,
                 runs=len(measurements),
-                last_run=run,
+                last_run=measurements[-1].run,
                 updated_at=now,
             )
         )
     for cell in write_cells(cells, now=now):
         if cell.metric == "accuracy" and (by_seed := scores.get(cell.task)):
             _store_scores(cell, by_seed)
-    write_means(run.suite, run.system_id, run.pool.hardware_id, run.context_length, now=now)
-    if not rank:
-        return
-    # A mean over tasks with a length each may stand at another length than this Run's.
-    lengths = {run.context_length, mean_length(suite_info(run.suite)) or run.context_length}
-    done = [refresh(hardware=run.pool.hardware, context_length=n, now=now, most=INLINE) for n in sorted(lengths)]
-    if not all(done):
-        transaction.on_commit(_ask_for_the_rest, robust=True)
+    return len(cells)
 
 
 def write_means(suite: Suite, system_id: int, hardware_id: int, context_length: int, *, now: datetime) -> int:
@@ -112,6 +114,20 @@ def write_means(suite: Suite, system_id: int, hardware_id: int, context_length: 
         if scores is not None:
             CellScores.objects.update_or_create(cell=cell, defaults={"seeds": scores.seeds, "scores": scores.scores})
     return len(made)
+
+
+def rebuild_tasks(*, now: datetime) -> int:
+    """The Cells of single tasks of every place that has Measurements, as the rules of today make them from those. Cells without
+    a Measurement stay. Returns how many were written; what has not changed keeps its date (`write_cells`)."""
+    suites = {suite.pk: suite for suite in Suite.objects.all()}
+    fields = ("suite_id", "system_id", "hardware_id", "context_length")
+    places = Measurement.objects.filter(depth=None).order_by(*fields).values_list(*fields).distinct()
+    written = 0
+    for suite_id, system, hardware, length in list(places):
+        with transaction.atomic():
+            Hardware.objects.select_for_update().get(pk=hardware)
+            written += write_tasks(suites[suite_id], system, hardware, length, now=now)
+    return written
 
 
 def rebuild_means(*, now: datetime) -> int:
@@ -136,7 +152,10 @@ def _ask_for_the_rest() -> None:
 
 
 def write_cells(cells: Iterable[Cell], *, now: datetime) -> list[Cell]:
-    """Stores Cells with their history and their Columns. Whoever changes a Cell, its trust included, does it through here."""
+    """Stores Cells with their history and their Columns. Whoever changes a Cell, its trust included, does it through here.
+
+    One that says what it said keeps its date: a board as of an earlier moment still has it.
+    """
     stored, known = [], {}
     for cell in cells:
         place = (cell.suite_id, cell.context_length, cell.hardware_id, cell.system_id)
@@ -145,13 +164,15 @@ def write_cells(cells: Iterable[Cell], *, now: datetime) -> list[Cell]:
             rows = Cell.objects.filter(**dict(zip(names, place, strict=True)))
             known[place] = {(row.task, row.metric): row for row in rows}
         before = known[place].get((cell.task, cell.metric))
+        cell.updated_at = now
         if before is not None:
             if any(getattr(before, name) != getattr(cell, name) for name in HISTORY):
                 PastCell.objects.create(
                     **{name: getattr(before, name) for name in HISTORY}, since=before.updated_at, until=now
                 )
+            else:
+                cell.updated_at = before.updated_at
             cell.pk = before.pk
-        cell.updated_at = now
         cell.save(force_insert=before is None, force_update=before is not None)
         stored.append(cell)
     columns.put(stored, now=now)

@@ -1,6 +1,6 @@
-"""Makes everything that boards read again from the Cells: means over whole suites, Columns, rank ranges, fronts.
+"""Makes everything that boards read again: Cells from the Measurements, means over whole suites, Columns, rank ranges, fronts.
 
-For repair, after a restore, and after an update that adds any of these.
+For repair, after a restore, and after an update that adds any of these or works any of them out by another rule.
 """
 
 from __future__ import annotations
@@ -13,13 +13,16 @@ from django.utils import timezone
 
 from longboard.boards.columns import rebuild_all
 from longboard.boards.ranking import refresh_due
-from longboard.boards.summaries import rebuild_means
+from longboard.boards.summaries import rebuild_means, rebuild_tasks
 
 
 class Command(BaseCommand):
     help = __doc__ or ""
 
     def handle(self, *args: Any, **options: Any) -> None:
+        start = time.monotonic()
+        tasks = rebuild_tasks(now=timezone.now())
+        self.stdout.write(f"{tasks} numbers of single tasks written in {time.monotonic() - start:.1f} s.")
         start = time.monotonic()
         means = rebuild_means(now=timezone.now())
         self.stdout.write(f"{means} means over whole suites written in {time.monotonic() - start:.1f} s.")
