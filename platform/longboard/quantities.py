@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+from longboard_tasks.sizes import unit_for
+
 UNIT_WORDS = {"share": "", "ms": "ms", "bytes": "", "tokens/s": "tok/s", "J": "J", "tokens": "tokens", "1": ""}
 LOPSIDED = 1.5  # arms of an interval that differ by more are written as its two ends, not as one ±
 
@@ -57,8 +59,7 @@ def _interval(value: float, low: float, high: float, scale: float, decimals: int
 
 def _scale(value: float, unit: str) -> tuple[float, str]:
     if unit == "bytes":
-        size = next((2**power for power in (40, 30, 20, 10) if abs(value) >= 2**power), 1)
-        return size, {1: "B", 2**10: "KiB", 2**20: "MiB", 2**30: "GiB", 2**40: "TiB"}[size]
+        return unit_for(value)
     return 1, UNIT_WORDS.get(unit, unit)
 
 
@@ -90,10 +91,6 @@ def figure_text(value: float) -> str:
 
 def percent_text(share: float) -> str:
     return f"{100 * share:.3g} %"
-
-
-def bytes_text(size: float) -> str:
-    return quantity(size, size, size, n=1, unit="bytes").value
 
 
 def count_text(count: float) -> str:

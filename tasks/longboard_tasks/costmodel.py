@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from longboard_tasks.architectures import SIZES, Architecture, Layer
+from longboard_tasks.sizes import bytes_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +193,13 @@ def price(
     bound = (found.prefill_s, new_tokens * found.decode_s)
     seconds = [prompts * (bound[0] * p + bound[1] * d) for p, d in zip(_ends(prefill), _ends(decode), strict=True)]
     basis = "a typical layout of this many parameters" if architecture.is_guess else "this architecture"
-    gib = found.memory_bytes / GIB
-    says = f"{gib:.1f} GiB of {sheet.memory_bytes / GIB:.0f}, from {basis}"
+    needs, has = bytes_text(found.memory_bytes), bytes_text(sheet.memory_bytes)
+    says = f"{needs} of {has}, from {basis}"
     if not found.fits:
         says = (
-            f"Needs about {gib:.1f} GiB at context {context_length} (weights {found.weight_bytes / GIB:.1f}, cache "
-            f"{found.cache_bytes / GIB:.1f}, rest {(found.logits_bytes + found.passing_bytes) / GIB:.1f}); "
-            f"{sheet.name} has {sheet.memory_bytes / GIB:.0f}."
+            f"Needs about {needs} at context {context_length} (weights {bytes_text(found.weight_bytes)}, cache "
+            f"{bytes_text(found.cache_bytes)}, rest {bytes_text(found.logits_bytes + found.passing_bytes)}); "
+            f"{sheet.name} has {has}."
         )
     return Price(least * seconds[0], seconds[1], seconds[2], found.memory_bytes, found.fits, says)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from longboard.quantities import bytes_text, count_text, duration_text, length_label, quantity
+from longboard.quantities import count_text, duration_text, length_label, quantity
+from longboard_tasks.sizes import bytes_text
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,22 @@ def test_context_lengths_have_short_names_only_where_they_are_exact():
     ]
 
 
-def test_sizes_counts_and_durations():
-    assert bytes_text(80 * 2**30) == "80.0 GiB"
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (512, "512 B"),
+        (1_536, "1.50 KiB"),
+        (19 * 2**20, "19.0 MiB"),
+        (2**30 - 2**20, "1,020 MiB"),
+        (80 * 2**30, "80.0 GiB"),
+        (1.5 * 2**40, "1.50 TiB"),
+    ],
+)
+def test_bytes_take_the_unit_that_fits_them(size, text):
+    assert bytes_text(size) == text
+
+
+def test_counts_and_durations():
     assert [count_text(n) for n in (512, 3_553_728, 134_515_008, 8e9)] == ["512", "3.55M", "135M", "8B"]
     assert [duration_text(s) for s in (2.34, 59, 74, 3_725)] == ["2.3 s", "59 s", "1 min 14 s", "1 h 02 min"]

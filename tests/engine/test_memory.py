@@ -84,7 +84,7 @@ def test_out_of_memory_in_a_trunk_makes_smaller_chunks(monkeypatch):
 def test_when_nothing_smaller_is_left_the_error_has_the_numbers(monkeypatch):
     engine = open_tiny("llama")
     fail_when(monkeypatch, lambda rows, tokens: True)
-    with pytest.raises(OutOfMemory, match=r"GiB at context 633 \(weights .*free") as caught:
+    with pytest.raises(OutOfMemory, match=r"MiB at context 633 \(weights .*KiB.*free") as caught:
         list(engine.answer(grid()))
     assert caught.value.failure_class == "oom"
 

@@ -11,6 +11,7 @@ import numpy as np
 from longboard.boards.labels import Box
 from longboard.quantities import Quantity
 from longboard_tasks.catalogue import MetricInfo
+from longboard_tasks.sizes import unit_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,7 @@ def unit_of(numbers: Sequence[Quantity], metric: MetricInfo) -> tuple[float, str
         return 1.0, ""
     if metric.unit != "bytes":
         return 1.0, metric.unit
-    largest = max(q.number for q in numbers)
-    return next(((2.0**p, name) for p, name in ((30, "GiB"), (20, "MiB"), (10, "KiB")) if largest >= 2**p), (1.0, "B"))
+    return unit_for(max(q.number for q in numbers))
 
 
 def cost_scale(costs: Sequence[Quantity], frame: Box, unit: float) -> Scale:

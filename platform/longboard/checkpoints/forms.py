@@ -8,7 +8,7 @@ from django import forms
 from django.core.files.uploadedfile import UploadedFile
 
 from longboard.checkpoints.requests import CheckpointRequest, FileIn
-from longboard.quantities import bytes_text
+from longboard_tasks.sizes import bytes_text
 
 PLAIN_BYTES = 32 * 2**20
 

@@ -14,9 +14,10 @@ from django.urls import reverse
 
 from longboard.boards.models import Cell
 from longboard.fleet.models import Hardware, Node, Pool
-from longboard.quantities import ago_text, bytes_text, count_text, duration_text, length_label
+from longboard.quantities import ago_text, count_text, duration_text, length_label
 from longboard.submissions.models import Attempt, Run
 from longboard_tasks.catalogue import SUITES
+from longboard_tasks.sizes import bytes_text
 
 
 @dataclass(frozen=True, slots=True)

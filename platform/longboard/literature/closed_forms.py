@@ -9,8 +9,6 @@ from longboard.literature.verdicts import Evidence
 from longboard_tasks.architectures import Architecture, Layer, architecture_of
 from longboard_tasks.shapes import load_shapes
 
-GIB = 2**30
-
 Compute = Callable[[Claim], Evidence | None]
 
 

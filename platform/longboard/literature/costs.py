@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from django.http import QueryDict
 
-from longboard.quantities import bytes_text, count_text, duration_text, length_label
+from longboard.quantities import count_text, duration_text, length_label
 from longboard_tasks.architectures import architecture_of
 from longboard_tasks.costmodel import SHEETS, HardwareSheet, estimate, longest_context
 from longboard_tasks.shapes import load_shapes
+from longboard_tasks.sizes import bytes_text
 
 K = 1_024
 LENGTHS = (4 * K, 16 * K, 64 * K, 128 * K, 256 * K, 1_024 * K)

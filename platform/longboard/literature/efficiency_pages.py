@@ -16,7 +16,8 @@ from longboard.literature.metric_tables import (
     limit_rows,
     metric_table,
 )
-from longboard.quantities import bytes_text, count_text, figure_text, length_label
+from longboard.quantities import count_text, figure_text, length_label
+from longboard_tasks.sizes import bytes_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from longboard.literature.catalogue import Claim
 from longboard.literature.claim_figures import (
-    GIB,
     PAPER_LENGTH,
     SSM,
     TRANSFORMER,
@@ -37,6 +36,7 @@ from longboard.literature.verdicts import Evidence
 from longboard_tasks.architectures import architecture_of
 from longboard_tasks.costmodel import SHEETS, estimate
 from longboard_tasks.shapes import load_shapes
+from longboard_tasks.sizes import bytes_text
 from longboard_tasks.suites.efficiency.report import Cell
 
 
@@ -128,8 +128,8 @@ def memory_reduction(claim: Claim, table: Table) -> Evidence | None:
     how = "by the cost model, 6 % at most from this table" if scaled else "measured"
     return measured(
         claim, table, (saved, saved, saved),
-        f"One pass of {PAPER_LENGTH:,} tokens: {a.memory.peak / GIB:.1f} GiB Mamba-2 780M, of which the scan in plain torch "
-        f"takes {a.memory.activations / GIB:.1f}; {base / GIB:.1f} GiB Qwen2.5 0.5B with full logits ({how})",
+        f"One pass of {PAPER_LENGTH:,} tokens: {bytes_text(a.memory.peak)} Mamba-2 780M, of which the scan in plain torch "
+        f"takes {bytes_text(a.memory.activations)}; {bytes_text(base)} Qwen2.5 0.5B with full logits ({how})",
         scaled=scaled,
     )  # fmt: skip
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from longboard.literature.charts import Series, draw
 from longboard.literature.measurements import Table, main_stat
-from longboard.quantities import bytes_text, figure_text, length_label, quantity
+from longboard.quantities import figure_text, length_label, quantity
+from longboard_tasks.sizes import bytes_text, unit_for
 from longboard_tasks.suites.efficiency.report import Cell, Failure, Limit, Phase, Stat
 
 FAILURES = {
@@ -88,6 +89,9 @@ def metric_table(table: Table, metric: str) -> MetricTable:
     )
     rows, series = [], []
     found: dict[str, dict[int, float]] = {}
+    shown = (table.find(system, phase, length) for system in table.systems for length in lengths)
+    stats = [stat_of(cell, metric) for cell in shown if cell and not cell.failure]
+    scale, word = unit_for(max((stat.value for stat in stats if stat), default=0)) if unit == "bytes" else (1, unit)
     for system in table.systems:
         cells = [table.find(system, phase, length) for length in lengths]
         rows.append((system, table.report.systems[system].title, [entry(cell, metric) for cell in cells]))
@@ -97,10 +101,9 @@ def metric_table(table: Table, metric: str) -> MetricTable:
             stat = stat_of(cell, metric) if cell and not cell.failure else None
             if stat:
                 found[system][length] = stat.value
-                scale = 2**20 if unit == "bytes" else 1
                 points.append((float(length), stat.value / scale, stat.low / scale, stat.high / scale))
         series.append(Series(system, tuple(points)))
-    chart = draw(series, x_title="Context length, tokens", y_title=f"{title}, {'MiB' if unit == 'bytes' else unit}")
+    chart = draw(series, x_title="Context length, tokens", y_title=f"{title}, {word}")
     return MetricTable(title, takeaway(found, unit), [length_label(n) for n in lengths], rows, chart)
 
 

@@ -11,7 +11,8 @@ from longboard.literature.charts import Series, draw
 from longboard.literature.crossover import Crossover, Point, find_crossover
 from longboard.literature.measurements import Table, load_tables, main_stat
 from longboard.literature.metric_tables import BUSY_TITLE, METRICS, busy_stats, stat_of
-from longboard.quantities import bytes_text, figure_text, length_label, quantity
+from longboard.quantities import figure_text, length_label, quantity
+from longboard_tasks.sizes import bytes_text
 from longboard_tasks.suites.efficiency.report import Stat
 
 

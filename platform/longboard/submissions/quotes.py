@@ -8,11 +8,12 @@ from functools import partial
 from django.conf import settings
 
 from longboard.accounts.models import User
-from longboard.quantities import bytes_text, duration_text, length_label
+from longboard.quantities import duration_text, length_label
 from longboard.submissions.pricing import architecture_for, sheet_of
 from longboard.submissions.requests import SubmissionRequest
 from longboard.submissions.services import check_request
 from longboard_tasks.costmodel import guess_architecture, price
+from longboard_tasks.sizes import bytes_text
 from longboard_tasks.suites.lra.cost import price_training
 
 

@@ -14,6 +14,7 @@ import torch
 
 from longboard_tasks.engine.reader import Reader
 from longboard_tasks.engine.stream import count_bytes
+from longboard_tasks.sizes import bytes_text
 
 SHARE_OF_ROOM = 0.8  # leave the rest to fragmentation and to what we do not count
 CHUNKS_CPU = (512, 256, 128, 64)  # larger ones gain nothing on a CPU and cost cache misses
@@ -57,10 +58,10 @@ class MemoryModel:
     def explain(self, tokens: int, chunk: int, room: int) -> str:
         """For the person whose run did not fit."""
         parts = (self.weights, self.cache(tokens), self.pass_bytes(tokens, chunk, 1))
-        weights, cache, rest = (part / 2**30 for part in parts)
+        weights, cache, rest = map(bytes_text, parts)
         return (
-            f"Prefill needs about {weights + cache + rest:.1f} GiB at context {tokens} (weights {weights:.1f}, "
-            f"cache {cache:.1f}, one chunk of {chunk} tokens {rest:.1f}); {room / 2**30:.1f} GiB were free beside the weights. "
+            f"Prefill needs about {bytes_text(sum(parts))} at context {tokens} (weights {weights}, cache {cache}, "
+            f"one chunk of {chunk} tokens {rest}); {bytes_text(room)} were free beside the weights. "
             "Try a shorter context, a smaller dtype, or a node with more memory."
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,13 +110,15 @@ def test_full_logits_are_most_of_what_a_long_prompt_takes():
 def test_a_price_says_what_does_not_fit_and_with_which_parts():
     too_long = price(shape("llama-8b"), SHEETS["rtx-4090"], context_length=1_048_576, samples=5)
     assert not too_long.fits
-    for part in ("weights 15.0", "cache 128.0", "rtx-4090 has 24"):
+    for part in ("weights 15.0 GiB", "cache 128 GiB", "rtx-4090 has 24.0 GiB"):
         assert part in too_long.says
     fits = price(shape("llama-1b"), H100, context_length=8_192, samples=20)
     assert fits.fits
     assert fits.seconds_low < fits.seconds < fits.seconds_high
     twice = price(shape("llama-1b"), H100, context_length=8_192, samples=40)
     assert twice.seconds == pytest.approx(2 * fits.seconds)
+    small = price(guess_architecture(3_400_000), H100, context_length=1_024, samples=1)
+    assert re.match(r"\d+\.\d MiB of 74\.5 GiB, from ", small.says), small.says
     assert "typical layout" in price(guess_architecture(10**9), H100, context_length=8_192, samples=1).says
 
 

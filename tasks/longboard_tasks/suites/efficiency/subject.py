@@ -13,11 +13,10 @@ from longboard_tasks.engine.engine import is_out_of_memory
 from longboard_tasks.engine.machine import synchronize
 from longboard_tasks.engine.reader import Reader
 from longboard_tasks.engine.stream import Stream, count_bytes
+from longboard_tasks.sizes import UNITS
 from longboard_tasks.suites.efficiency.filling import fill
 from longboard_tasks.suites.efficiency.report import Failure, Logits, Reading
 from longboard_tasks.suites.efficiency.timing import Clock
-
-SIZES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 class NotFinite(RuntimeError):
@@ -130,7 +129,7 @@ def failure_of(error: BaseException) -> Failure | None:
         return Failure(kind="non_finite", says=text)
     if isinstance(error, MemoryError) or is_out_of_memory(error):
         found = re.search(r"[Tt]ried to allocate ([\d.]+) ?([KMGT]?i?B)", text)
-        needed = int(float(found.group(1)) * SIZES.get(found.group(2), 1)) if found else None
+        needed = int(float(found.group(1)) * UNITS.get(found.group(2), 1)) if found else None
         if not found and (plain := re.search(r"allocate (\d+) bytes", text)):
             needed = int(plain.group(1))
         return Failure(kind="out_of_memory", says=text, needed_bytes=needed)

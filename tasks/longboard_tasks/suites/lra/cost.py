@@ -8,7 +8,8 @@ device's rate small models reach is wide, and differs by mixer: scans launch man
 
 from __future__ import annotations
 
-from longboard_tasks.costmodel import GIB, HardwareSheet, Price
+from longboard_tasks.costmodel import HardwareSheet, Price
+from longboard_tasks.sizes import bytes_text
 from longboard_tasks.suites.lra.architectures import Variant, batch_of, shape_of
 from longboard_tasks.suites.lra.tasks import RECIPES, SPEED, find_task
 
@@ -69,7 +70,8 @@ def price_training(
     memory = memory_bytes(variant, task, context_length, dtype)
     fits = memory <= sheet.memory_bytes
     what = "the clock" if task == SPEED else f"{trainings} x {RECIPES[task].budget.steps:,} steps"
-    says = f"{what}, {flops:.1e} FLOP; about {memory / GIB:.1f} GiB of {sheet.memory_bytes / GIB:.0f}"
+    needs, has = bytes_text(memory), bytes_text(sheet.memory_bytes)
+    says = f"{what}, {flops:.1e} FLOP; about {needs} of {has}"
     if not fits:
-        says = f"{task}: a step needs about {memory / GIB:.1f} GiB; {sheet.name} has {sheet.memory_bytes / GIB:.0f}."
+        says = f"{task}: a step needs about {needs}; {sheet.name} has {has}."
     return Price(low, middle, high, memory, fits, says)
