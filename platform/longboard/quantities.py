@@ -13,6 +13,7 @@ from functools import lru_cache
 from longboard_tasks.sizes import unit_for
 
 UNIT_WORDS = {"share": "", "ms": "ms", "bytes": "", "tokens/s": "tok/s", "J": "J", "tokens": "tokens", "1": ""}
+NOISE = 1e-9  # of the value: what adding up equal numbers leaves in their interval is no width
 LOPSIDED = 1.5  # arms of an interval that differ by more are written as its two ends, not as one ±
 
 
@@ -46,7 +47,7 @@ def quantity(value: float, low: float, high: float, *, n: int, unit: str) -> Qua
 def _interval(value: float, low: float, high: float, scale: float, decimals: int) -> str:
     below, above = (value - low) / scale, (high - value) / scale
     wider, narrower = max(below, above), min(below, above)
-    if wider <= 0:
+    if wider <= NOISE * abs(value / scale):
         return ""
     is_even = wider <= LOPSIDED * narrower
     # An interval that has a width must not read as one that has none: ± 0, or two ends alike.

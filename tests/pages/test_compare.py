@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from datetime import timedelta
 
 import numpy as np
@@ -52,6 +53,18 @@ def test_two_systems_stand_side_by_side_with_differences_to_the_first(client, sy
     ttft = next(line for line in costs if line[0].startswith("Time to first") and line[1] == "16K")
     assert "×0.188" in ttft[3]
     assert "better" in ttft[3]
+
+
+def test_numbers_that_never_varied_have_a_ratio_without_an_interval(client, systems):
+    for name, size in (("apple", 3_000_000.0), ("birch", 1_719_000.0), ("cedar", 3_000_000.0)):
+        run = systems[name].cells.filter(context_length=1024).first().last_run
+        sized = {"task": "generate", "suite": factories.make_suite("efficiency"), "ci_low": size, "ci_high": size}
+        factories.make_cell(run, "cache_bytes", size, **sized)
+    table = parsed(client.get(address(systems, "apple", "birch", "cedar"))).xpath("//table[@class='compare']")[1]
+    lines = [[text(cell) for cell in row.xpath("./th|./td")] for row in table.xpath(".//tbody/tr")]
+    cache = next(line for line in lines if "cache" in line[0].lower())
+    assert cache[3].endswith("×0.573 better")
+    assert cache[4].endswith("×1.00 equal")
 
 
 def test_systems_that_answered_the_same_samples_are_compared_sample_by_sample(client, systems):
@@ -111,6 +124,7 @@ def test_a_crossover_is_found_between_the_lengths_where_the_order_turns(client, 
     ttft = rows["Time to first token (TTFT)"]
     assert 1024 < int(ttft[2].replace(",", "")) < 4096
     assert ttft[4] == "100%"
+    assert re.fullmatch(r"[0-9,]+–[0-9,]+", ttft[3])
     assert client.get(address(systems, "apple", "birch", "cedar", path="/crossover/")).status_code == 400
     other = client.get(address(systems, "birch", "apple", path="/crossover/"))
     assert {row[0]: row for row in table(other, "dense")[1:]}["Accuracy"][2] == "never here"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class CompareCell:
     quantity: Quantity | None
     run_url: str
     difference: str  # to the first System, "+0.12 (0.03–0.21)"
-    verdict: str  # better, worse, unclear; empty for the first
+    verdict: str  # better, worse, unclear, equal; empty for the first
     says: str  # how it was compared
 
 
@@ -203,7 +204,13 @@ def _cell(cell: Cell | None, first: Cell | None, metric: MetricInfo) -> CompareC
     low, ratio, high = ratio_of(first, cell)
     faster = (low > 1, high < 1) if metric.higher_is_better else (high < 1, low > 1)
     verdict = "better" if faster[0] else "worse" if faster[1] else "unclear"
-    return CompareCell(number, run_url(cell.last_run_id), f"×{ratio:.3g} ({low:.3g}–{high:.3g})", verdict, "ratio")
+    if math.isnan(ratio):
+        return CompareCell(number, run_url(cell.last_run_id), "no ratio", verdict, "one of them is not above 0")
+    told = quantity(ratio, low, high, n=cell.n, unit="1")
+    if not told.interval and told.number == 1:
+        verdict = "equal"
+    kind = "ratio" if told.interval else "ratio of numbers that did not vary: no interval"
+    return CompareCell(number, run_url(cell.last_run_id), f"×{told.text}", verdict, kind)
 
 
 def _charts(accuracy: Sequence[Cell], efficiency: Sequence[Cell], systems: Sequence[System]) -> tuple[Chart, ...]:
