@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import pytest
 
+from longboard.literature.bench_figures import BENCHED
 from longboard.literature.catalogue import STAND_INS, Claim, load_claims, load_papers
 from longboard.literature.closed_forms import COMPUTED
 from longboard.literature.evidence import all_verdicts, verdict_of
 from longboard.literature.measured import MEASURED
 from longboard.literature.measured_limits import one_pass_edge
 from longboard.literature.measurements import load_tables
+from longboard.literature.site_figures import SITE
 from longboard.literature.verdicts import Evidence, judge
 from longboard_tasks.shapes import load_shapes
 
@@ -101,12 +103,15 @@ def test_every_claim_has_a_paper_and_every_measure_a_claim():
     assert len(claims) == 159
     assert len(load_papers()) == 119
     assert {c.paper_id for c in claims.values()} <= set(load_papers())
-    assert {*COMPUTED, *MEASURED} <= set(claims)
+    kinds = [set(figures) for figures in (COMPUTED, MEASURED, BENCHED, SITE)]
+    assert set.union(*kinds) <= set(claims)
+    assert sum(map(len, kinds)) == len(set.union(*kinds)), "a claim has one kind of figure"
 
 
+@pytest.mark.django_db
 def test_no_verdict_is_typed_in_for_a_claim_without_a_measure():
     for verdict in all_verdicts():
-        if verdict.claim.claim_id not in {*COMPUTED, *MEASURED}:
+        if verdict.claim.claim_id not in {*COMPUTED, *MEASURED, *BENCHED}:  # this site has no results
             assert verdict.outcome == "not_measured"
 
 
@@ -148,6 +153,7 @@ def test_stand_ins_are_shapes_that_ship():
         assert set(names) <= set(load_shapes())
 
 
+@pytest.mark.django_db
 def test_measured_evidence_names_its_device_and_day():
     for verdict in all_verdicts():
         if verdict.evidence and verdict.claim.claim_id in MEASURED:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from longboard.literature.catalogue import Claim, Paper, claims_of, load_claims, load_papers, papers_by_kind
-from longboard.literature.evidence import all_verdicts, verdict_of
+from longboard.literature.evidence import all_verdicts
 from longboard.literature.measurements import load_tables
+from longboard.literature.site_figures import results_version
 from longboard.literature.verdicts import WORDS, Verdict
 
 
@@ -75,8 +77,13 @@ def claims_page(*, outcome: str = "", paper: str = "", suite: str = "") -> Claim
     )
 
 
-@cache
 def _all_lines() -> tuple[ClaimLine, ...]:
+    """One statement while no result has changed."""
+    return _lines_as_of(results_version())
+
+
+@lru_cache(maxsize=1)
+def _lines_as_of(version: str) -> tuple[ClaimLine, ...]:
     return tuple(claim_line(verdict) for verdict in all_verdicts())
 
 
@@ -102,8 +109,13 @@ def claim_detail(claim_id: str) -> tuple[ClaimLine, list[ClaimLine]] | None:
     claim = load_claims().get(claim_id)
     if claim is None:
         return None
-    others = [claim_line(verdict_of(other)) for other in claims_of(claim.paper_id) if other.claim_id != claim_id]
-    return claim_line(verdict_of(claim)), others
+    lines = {line.claim.claim_id: line for line in _all_lines()}
+    others = [lines[other.claim_id] for other in claims_of(claim.paper_id) if other.claim_id != claim_id]
+    return lines[claim_id], others
+
+
+def paper_lines(paper_id: str) -> list[ClaimLine]:
+    return [line for line in _all_lines() if line.claim.paper_id == paper_id]
 
 
 def literature_page(*, kind: str = "", search: str = "") -> tuple[list[tuple[str, list[tuple[Paper, str]]]], list[str]]:
@@ -117,12 +129,15 @@ def literature_page(*, kind: str = "", search: str = "") -> tuple[list[tuple[str
         if (not kind or p.kind_title == kind)
         and (not wanted or wanted in f"{p.title} {p.family} {p.headline_claims}".lower())
     ]
-    return [(title, [(p, paper_status(p)) for p in group]) for title, group in papers_by_kind(papers)], kinds
+    lines: dict[str, list[ClaimLine]] = defaultdict(list)
+    for line in _all_lines():
+        lines[line.claim.paper_id].append(line)
+    groups = papers_by_kind(papers)
+    return [(title, [(p, paper_status(p, lines[p.id])) for p in group]) for title, group in groups], kinds
 
 
-def paper_status(paper: Paper) -> str:
-    """How its claims stand, in one phrase."""
-    lines = [line for line in _all_lines() if line.claim.paper_id == paper.id]
+def paper_status(paper: Paper, lines: Sequence[ClaimLine]) -> str:
+    """How its claims, `lines`, stand, in one phrase."""
     judged = [line for line in lines if line.verdict.outcome != "not_measured"]
     if judged:
         counts = {

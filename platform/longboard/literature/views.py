@@ -9,9 +9,8 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from longboard.literature import claims_pages, efficiency_pages, kernel_pages, theory_pages
-from longboard.literature.catalogue import claims_of, load_papers
+from longboard.literature.catalogue import load_papers
 from longboard.literature.costs import cost_page
-from longboard.literature.evidence import verdict_of
 from longboard.literature.measurements import FOLDER, load_tables
 
 
@@ -103,8 +102,7 @@ def paper(request: HttpRequest, paper_id: str) -> HttpResponse:
     found = load_papers().get(paper_id)
     if found is None:
         raise Http404(f'There is no paper "{paper_id[:60]}". The literature page lists those that there are.')
-    lines = [claims_pages.claim_line(verdict_of(one)) for one in claims_of(paper_id)]
-    context = {"paper": found, "lines": lines, "stand_ins": claims_pages.stand_ins(found)}
+    context = {"paper": found, "lines": claims_pages.paper_lines(paper_id), "stand_ins": claims_pages.stand_ins(found)}
     return render(request, "literature/paper.html", context)
 
 
