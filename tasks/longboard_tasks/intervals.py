@@ -69,6 +69,17 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return middle, min(middle, low), max(middle, high)
 
 
+def ratio_interval(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float, float]:
+    """(second / first, low, high) of two independent numbers, each (value, low, high) and above 0 at all three.
+
+    The arms of their logarithms add as squares (Zou and Donner 2008): both at their ends at once would be too wide.
+    """
+    ratio = second[0] / first[0]
+    below = math.hypot(math.log(second[0] / second[1]), math.log(first[2] / first[0]))
+    above = math.hypot(math.log(second[2] / second[0]), math.log(first[0] / first[1]))
+    return ratio, ratio * math.exp(-below), ratio * math.exp(above)
+
+
 def student95(freedom: float) -> float:
     """Student's t at 97.5 %, for any number of degrees of freedom from 1 on; never below it between the tabled ones."""
     if freedom >= len(T95):

@@ -8,7 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from longboard.boards.lengths import crossings, crossover, effective_length, length_area
+from longboard.boards.lengths import effective_length, effective_range, length_area
+from longboard_tasks.intervals import wilson
 
 LENGTHS = np.array([512, 1024, 2048, 4096, 8192])
 NAN = float("nan")
@@ -74,25 +75,25 @@ def test_no_lengths_give_no_areas():
     assert [len(part) for part in length_area(empty, empty, empty, np.zeros(0, int))] == [0, 0, 0, 0]
 
 
-def test_a_crossing_is_interpolated_in_the_logarithm_of_the_length():
-    assert crossings(LENGTHS, np.array([-1.0, -1.0, 1.0, 1.0, 1.0])) == pytest.approx([math.sqrt(1024 * 2048)])
-    assert crossings(LENGTHS, np.array([-1.0, 0.0, 1.0, 1.0, 1.0])) == pytest.approx([1024])
-    assert crossings(LENGTHS, np.array([1.0, 1.0, 1.0, 0.0, 1.0])) == []
-    assert len(crossings(LENGTHS, np.array([-1.0, 1.0, -1.0, 1.0, -1.0]))) == 4
+def test_no_row_whose_lengths_all_just_reach_the_threshold_is_said_to_fall_more_than_6_times_in_100():
+    """The worst there is: ten lengths at the threshold, each a chance to look as if it fell."""
+    rng = np.random.default_rng(5)
+    lengths = 2 ** np.arange(10, 20)
+    for n in (10, 100, 1_000):
+        drawn = rng.binomial(n, 0.8, (4_000, 10)) / n
+        ends = np.array([[wilson(k / n, n) for k in range(n + 1)]])[0]
+        lows, highs = (ends[np.round(drawn * n).astype(int), side] for side in (0, 1))
+        low, high = effective_range(drawn, lows, highs, lengths, 0.8)
+        assert (high < lengths[-1]).mean() < 0.067  # at n = 10 the binomial's own step gives 0.062
+        assert (effective_length(highs, lengths, 0.8) < lengths[-1]).mean() > 0.1, (
+            "the interval of one length is not enough"
+        )
+        assert (low <= effective_length(drawn, lengths, 0.8)).all()
+        assert (low < high).any()
 
 
-def axis(values, half):
-    return np.array([[v, v - half, v + half] for v in values])
-
-
-def test_where_one_overtakes_the_other_for_sure_the_interval_is_narrow_and_every_draw_agrees():
-    place, low, high, share = crossover(LENGTHS, axis([0.9, 0.8, 0.6, 0.3, 0.1], 0.01), axis([0.5] * 5, 0.01))
-    assert 2048 < place < 4096
-    assert low < place < high < low * 1.2
-    assert share == 1.0
-
-
-def test_no_crossing_is_none_and_a_doubtful_one_says_how_often_it_is_there():
-    assert crossover(LENGTHS, axis([0.9] * 5, 0.01), axis([0.5] * 5, 0.01)) == (None, None, None, 0.0)
-    _, _, _, share = crossover(LENGTHS, axis([0.5] * 5, 0.3), axis([0.5] * 5, 0.3))
-    assert 0.1 < share < 0.5
+def test_one_length_has_the_range_of_its_own_interval():
+    row = np.array([[0.7]])
+    for high, found in ((0.79, 0), (0.81, 512)):
+        low, upper = effective_range(row, row - 0.1, np.array([[high]]), LENGTHS[:1], 0.8)
+        assert (low[0], upper[0]) == (0, found)

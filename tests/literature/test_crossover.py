@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,15 +36,22 @@ def test_power_laws_cross_where_algebra_says(at):
 def test_the_interval_is_where_the_intervals_let_the_curves_cross():
     found = find_crossover("a", "b", curves(lambda n: float(n), lambda n: n * n / 20_000, spread=0.1))
     crossing = found.crossings[0]
-    # 1.1 / 0.9 both ways: the ratio moves by that factor, and the slopes differ by one power.
-    assert crossing.low == pytest.approx(20_000 * 0.9 / 1.1, rel=0.01)
-    assert crossing.high == pytest.approx(20_000 * 1.1 / 0.9, rel=0.01)
+    # At a measured length the ratio is sure to the root of ln(1.1)^2 + ln(0.9)^2, either way, and the slopes differ by one
+    # power; half way between two lengths both of them speak for it, and it is sure to 1 / sqrt(2) of that.
+    reach = math.hypot(math.log(1.1), math.log(0.9))
+    assert 20_000 * math.exp(-reach) < crossing.low < 20_000 * math.exp(-reach / math.sqrt(2))
+    assert 20_000 * math.exp(reach) > crossing.high > 20_000 * math.exp(reach / math.sqrt(2))
+    (at,) = find_crossover("a", "b", curves(lambda n: float(n), lambda n: n * n / 2**14, spread=0.0001)).crossings
+    assert (at.low, at.high) == (
+        pytest.approx(2**14 * (1 - 1.414e-4), rel=5e-6),
+        pytest.approx(2**14 * (1 + 1.414e-4), rel=5e-6),
+    )
 
 
-def test_an_interval_that_reaches_beyond_the_lengths_is_open():
+def test_an_interval_that_reaches_beyond_the_lengths_is_open_on_that_side():
     found = find_crossover("a", "b", curves(lambda n: float(n), lambda n: n * n / 1_100, spread=0.2))
     assert found.crossings[0].low is None
-    assert found.crossings[0].high is None
+    assert 1_100 < found.crossings[0].high < 1_500
 
 
 def test_no_crossing_names_who_is_ahead_and_by_how_much():

@@ -201,7 +201,7 @@ def _cell(cell: Cell | None, first: Cell | None, metric: MetricInfo) -> CompareC
         kind = f"paired on {delta.n} samples" if delta.paired else f"separate samples, n={delta.n}"
         verdict = "unclear" if not delta.is_sure else "better" if delta.value > 0 else "worse"
         return CompareCell(number, run_url(cell.last_run_id), signed(delta), verdict, kind)
-    low, ratio, high = ratio_of(first, cell)
+    ratio, low, high = ratio_of(first, cell)
     faster = (low > 1, high < 1) if metric.higher_is_better else (high < 1, low > 1)
     verdict = "better" if faster[0] else "worse" if faster[1] else "unclear"
     if math.isnan(ratio):

@@ -13,10 +13,12 @@ from longboard.boards import figures
 from longboard.boards.board_rows import model_url
 from longboard.boards.choices import Choice
 from longboard.boards.compare import Side, cells_of, choices, chosen_systems, place_of, url_of
+from longboard.boards.differences import lead_of
 from longboard.boards.figures import LengthSeries, mark_of
-from longboard.boards.lengths import crossover
 from longboard.boards.metrics import METRICS
 from longboard.boards.models import Cell
+from longboard.crossings import Crossing as Place
+from longboard.crossings import overtaking
 from longboard.quantities import length_label, quantity
 from longboard.registry.models import System
 from longboard_tasks.catalogue import MetricInfo
@@ -30,7 +32,7 @@ class Crossing:
     task: str
     text: str
     interval: str
-    share: str
+    chance: str  # that it does
     n: str  # lengths that both have
 
 
@@ -67,12 +69,12 @@ def crossover_page(query: Any) -> CrossoverPage:
         groups[c.suite.label, c.task, c.metric][c.context_length][c.system_id] = c
     crossings, drawn = [], None
     for (label, task, metric), by_length in groups.items():
-        both = sorted(n for n, pair in by_length.items() if len(pair) == 2)
-        if len(both) < 2:
+        pairs = [(n, by_length[n]) for n in sorted(by_length) if len(by_length[n]) == 2]
+        leads = {n: lead for n, pair in pairs if (lead := lead_of(*(pair[s.pk] for s in systems))) is not None}
+        if len(leads) < 2:
             continue
         info = METRICS[metric]
-        axes = [_axis([by_length[n][s.pk] for n in both], info) for s in systems]
-        crossings.append(_crossing(info, f"{label} {task}", both, *crossover(np.array(both), *axes)))
+        crossings.append(_crossing(info, f"{label} {task}", leads))
         if drawn is None or (metric == "ttft_ms" and not drawn[1].higher_is_better):
             drawn = (by_length, info)
     slugs = [s.slug for s in systems]
@@ -103,30 +105,26 @@ def crossover_page(query: Any) -> CrossoverPage:
     )
 
 
-def _axis(cells: Sequence[Cell], metric: MetricInfo) -> np.ndarray:
-    """[lengths, 3] with more being better."""
-    rows = np.array([(c.value, c.ci_low, c.ci_high) for c in cells])
-    return rows if metric.higher_is_better else -rows[:, [0, 2, 1]]
-
-
-def _crossing(
-    metric: MetricInfo,
-    task: str,
-    lengths: Sequence[int],
-    at: float | None,
-    low: float | None,
-    high: float | None,
-    share: float,
-) -> Crossing:
-    seen = low is not None and high is not None and share >= 0.05
+def _crossing(metric: MetricInfo, task: str, leads: Mapping[int, tuple[float, float, float]]) -> Crossing:
+    """`leads`: length, rising -> how far the second is ahead."""
+    lengths = list(leads)
+    found, chance = overtaking(np.array(lengths), np.array(list(leads.values())))
+    ends = (length_label(lengths[0]), length_label(lengths[-1]))
     return Crossing(
         metric=metric.title,
         task=task,
-        text=_about(at) if at is not None else "–",
-        interval=f"{_about(low)}–{_about(high)}" if seen and low is not None and high is not None else "",
-        share=f"{share:.0%}",
-        n=f"{len(lengths)} ({length_label(lengths[0])} to {length_label(lengths[-1])})",
+        text=_about(found.length) if found else "–",
+        interval=_span(found, *ends) if found else "",
+        chance=f"{chance:.0%}",
+        n=f"{len(lengths)} ({ends[0]} to {ends[1]})",
     )
+
+
+def _span(found: Place, shortest: str, longest: str) -> str:
+    """An end that these lengths do not settle lies beyond them, or the two do not trade places there at all."""
+    low = _about(found.low) if found.low else f"under {shortest}"
+    high = _about(found.high) if found.high else f"over {longest}"
+    return f"{low}–{high}" if found.low and found.high else f"{low} to {high}"
 
 
 def _about(tokens: float) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from longboard.boards.aggregates import effective_n
 from longboard.boards.clusters import document_of
+from longboard.boards.metrics import METRICS
 from longboard.boards.models import Cell
 from longboard.boards.paired import Difference, paired_difference, separate_difference
 from longboard.quantities import quantity
+from longboard_tasks.intervals import ratio_interval
 
 LEAST_SHARED = 5  # samples: with fewer, two shares are compared as separate
 
@@ -53,10 +57,24 @@ def signed(delta: Difference) -> str:
 
 
 def ratio_of(first: Cell, second: Cell) -> tuple[float, float, float]:
-    """second / first with an interval from both relative intervals, which are independent."""
-    if first.value <= 0 or second.value <= 0:
-        return 0.0, float("nan"), float("inf")
-    ratio = second.value / first.value
-    below = np.hypot((second.value - second.ci_low) / second.value, (first.ci_high - first.value) / first.value)
-    above = np.hypot((second.ci_high - second.value) / second.value, (first.value - first.ci_low) / first.value)
-    return float(ratio * np.exp(-below)), float(ratio), float(ratio * np.exp(above))
+    """(second / first, low, high); (nan, 0, inf) where one of them, or its interval, is not above 0."""
+    if first.ci_low <= 0 or second.ci_low <= 0:
+        return math.nan, 0.0, math.inf
+    return ratio_interval(*((float(c.value), float(c.ci_low), float(c.ci_high)) for c in (first, second)))
+
+
+def lead_of(first: Cell, second: Cell) -> tuple[float, float, float] | None:
+    """How far the second is ahead, with its interval: in shares where both are shares, else as the logarithm of a ratio.
+
+    Above 0 is better whatever the metric. None where a ratio has no logarithm.
+    """
+    metric = METRICS[first.metric]
+    if metric.unit == "share":
+        difference = difference_of(first, second)
+        value, low, high = difference.value, difference.low, difference.high
+    else:
+        ratio, *ends = ratio_of(first, second)
+        if math.isnan(ratio):
+            return None
+        value, low, high = (math.log(x) for x in (ratio, *ends))
+    return (value, low, high) if metric.higher_is_better else (-value, -high, -low)

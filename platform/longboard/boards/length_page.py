@@ -19,7 +19,7 @@ from longboard.boards.columns import NUMBER, TRUSTS, Numbers
 from longboard.boards.exports import Table
 from longboard.boards.figures import LengthSeries, Mark, mark_of
 from longboard.boards.finding import Found
-from longboard.boards.lengths import effective_length, length_area
+from longboard.boards.lengths import effective_length, effective_range, length_area
 from longboard.boards.metrics import METRICS, default_metric
 from longboard.boards.reasons import Partial, Reasons, missing_html, stopped_runs
 from longboard.boards.reported import source_for
@@ -153,8 +153,10 @@ def _matrix(view: BoardView, known: Catalogue, slices: Mapping[int, Any]) -> _Ma
     facets = facets_of(known, at, masks)
     systems, numbers, at = systems[shown], numbers[shown], at[shown]
     area, low, high, complete = length_area(numbers["value"], numbers["low"], numbers["high"], lengths)
+    value, threshold = numbers["value"], float(view.threshold)
+    reached = effective_length(value, lengths, threshold)
     effective = np.stack(
-        [effective_length(numbers[f], lengths, float(view.threshold)) for f in ("value", "low", "high")], axis=1
+        [reached, *effective_range(value, numbers["low"], numbers["high"], lengths, threshold)], axis=1
     )
     label = known.label_order[at]
     if view.order == "effective":

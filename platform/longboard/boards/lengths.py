@@ -5,6 +5,7 @@ Rows are Systems, columns context lengths, rising; NaN where there is no number.
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,21 @@ def effective_length(numbers: Floats, lengths: Ints, threshold: float) -> Ints:
     fell = np.cumsum(present & ~(np.nan_to_num(numbers, nan=np.inf) >= threshold), axis=1) > 0
     held = present & ~fell
     return np.where(held, lengths[None, :], 0).max(axis=1, initial=0)
+
+
+def effective_range(numbers: Floats, lows: Floats, highs: Floats, lengths: Ints, threshold: float) -> tuple[Ints, Ints]:
+    """The effective lengths that the intervals leave open, [N] each: the truth lies between them 95 times in 100 or more.
+
+    Up to the lower one every length is surely above, which takes all lower ends as they are. To end before the upper one it takes
+    a single length that is surely below, and of L lengths that all just reach the threshold one or other will look so: each upper
+    arm is as long as L of them need at once (Bonferroni), with 5 % for all of this side, since a row that errs here hardly
+    errs on the other.
+    """
+    reach = NormalDist().inv_cdf(1 - 0.05 / max(2, len(lengths))) / Z95
+    return (
+        effective_length(lows, lengths, threshold),
+        effective_length(numbers + (highs - numbers) * reach, lengths, threshold),
+    )
 
 
 def length_area(numbers: Floats, lows: Floats, highs: Floats, lengths: Ints) -> tuple[Floats, Floats, Floats, Mask]:
@@ -63,56 +79,3 @@ def _trapezoid_weights(positions: Floats) -> Floats:
     weights[:-1] += steps / 2
     weights[1:] += steps / 2
     return weights / weights.sum()
-
-
-def crossings(lengths: Ints, difference: Floats) -> list[float]:
-    """Context lengths at which a difference changes sign, interpolated in log2(length); rising.
-
-    lengths, difference [L], no NaN. A zero at a measured length counts where the sign differs on its two sides.
-    """
-    found: list[float] = []
-    position = np.log2(lengths.astype(float))
-    last = -1
-    for at in range(len(difference)):
-        if difference[at] == 0:
-            continue
-        if last >= 0 and np.sign(difference[at]) != np.sign(difference[last]):
-            if at - last > 1:  # zeros in between: the middle of them
-                found.append(float(2 ** ((position[last + 1] + position[at - 1]) / 2)))
-            else:
-                share = difference[last] / (difference[last] - difference[at])
-                found.append(float(2 ** (position[last] + share * (position[at] - position[last]))))
-        last = at
-    return found
-
-
-def crossover(
-    lengths: Ints, first: Floats, second: Floats, *, draws: int = 1_000, seed: int = 0
-) -> tuple[float | None, float | None, float | None, float]:
-    """Where `second` overtakes `first` for the last time, with its 95 % interval, and how often a draw has one.
-
-    first, second [L, 3]: value, low, high at each length, higher is better. Returns (length, low, high, share of draws in
-    which the sign changes from first to second). The interval is that of the draws which cross; None where none does.
-    """
-    point = _overtakes(lengths, second[:, 0] - first[:, 0])
-    rng = np.random.default_rng(seed)
-    found = [
-        at for _ in range(draws) if (at := _overtakes(lengths, _draw(rng, second) - _draw(rng, first))) is not None
-    ]
-    if not found:
-        return point, None, None, 0.0
-    low, high = np.quantile(found, [0.025, 0.975])
-    return point, float(low), float(high), len(found) / draws
-
-
-def _overtakes(lengths: Ints, difference: Floats) -> float | None:
-    """The last crossing, when the difference ends above zero and began below it."""
-    places = crossings(lengths, difference)
-    ends = difference[difference != 0]
-    return places[-1] if places and len(ends) and ends[0] < 0 < ends[-1] else None
-
-
-def _draw(rng: np.random.Generator, axis: Floats) -> Floats:
-    value, low, high = axis.T
-    z = rng.standard_normal(len(axis))
-    return value + z * np.where(z > 0, high - value, value - low) / Z95

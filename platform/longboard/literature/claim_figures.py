@@ -7,6 +7,7 @@ from collections.abc import Callable
 from longboard.literature.catalogue import Claim
 from longboard.literature.measurements import Table
 from longboard.literature.verdicts import Evidence
+from longboard_tasks.intervals import ratio_interval
 from longboard_tasks.suites.efficiency.report import Cell, Stat
 
 GIB = 2**30
@@ -38,8 +39,8 @@ def measured(
 
 
 def ratio_of(a: Stat, b: Stat) -> tuple[float, float, float]:
-    """a / b with the widest interval of both."""
-    return a.value / b.value, a.low / b.high, a.high / b.low
+    """a / b with its interval."""
+    return ratio_interval((b.value, b.low, b.high), (a.value, a.low, a.high))
 
 
 def prefill_cell(table: Table, system: str, length: int, logits: str = "last") -> Cell | None:

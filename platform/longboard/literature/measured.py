@@ -83,7 +83,7 @@ def ttft_crossing(claim: Claim, table: Table) -> Evidence | None:
         return measured(
             claim,
             table,
-            (first.length, first.low or first.length, first.high or first.length),
+            (first.length, first.low or 0.0, first.high or math.inf),
             "first crossing of the medians",
         )
     worst = found.points[-1]

@@ -169,12 +169,9 @@ def crossover_sentence(found: Crossover, a: str, b: str) -> str:
         return "No length was measured for both."
     parts = []
     for c in found.crossings:
-        span = (
-            f" ({c.low:,.0f} to {c.high:,.0f})"
-            if c.low and c.high
-            else " (interval reaches beyond the measured lengths)"
-        )
-        parts.append(f"{c.better_after} takes over from {c.better_before} at {c.length:,.0f} tokens{span}.")
+        low = f"{c.low:,.0f}" if c.low else f"under {length_label(found.points[0].length)}"
+        high = f"{c.high:,.0f}" if c.high else f"over {length_label(found.points[-1].length)}"
+        parts.append(f"{c.better_after} takes over from {c.better_before} at {c.length:,.0f} tokens ({low} to {high}).")
     if not parts and found.better:
         widest = found.widest
         factor = max(widest.ratio, 1 / widest.ratio) if widest else 1.0
