@@ -124,6 +124,9 @@ def _span(found: Place, shortest: str, longest: str) -> str:
     """An end that these lengths do not settle lies beyond them, or the two do not trade places there at all."""
     low = _about(found.low) if found.low else f"under {shortest}"
     high = _about(found.high) if found.high else f"over {longest}"
+    if found.low and found.high and low == high:  # narrower than two digits show; sizes that never varied have none
+        low, high = f"{found.low:,.0f}", f"{found.high:,.0f}"
+        return f"{low}–{high}" if low != high else ""
     return f"{low}–{high}" if found.low and found.high else f"{low} to {high}"
 
 

@@ -171,7 +171,8 @@ def crossover_sentence(found: Crossover, a: str, b: str) -> str:
     for c in found.crossings:
         low = f"{c.low:,.0f}" if c.low else f"under {length_label(found.points[0].length)}"
         high = f"{c.high:,.0f}" if c.high else f"over {length_label(found.points[-1].length)}"
-        parts.append(f"{c.better_after} takes over from {c.better_before} at {c.length:,.0f} tokens ({low} to {high}).")
+        span = f" ({low} to {high})" if low != high else ""  # sizes that never varied cross at one length
+        parts.append(f"{c.better_after} takes over from {c.better_before} at {c.length:,.0f} tokens{span}.")
     if not parts and found.better:
         widest = found.widest
         factor = max(widest.ratio, 1 / widest.ratio) if widest else 1.0
