@@ -1,14 +1,17 @@
 """Bundles that ship with the project, loaded into a fresh site through the checks of any node's bundle."""
 
+import csv
 import gzip
+import io
 import json
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
 from tests.factories import NOW
+from tests.pages.reading import parsed, text
 from tests.signing import make_bundle, make_key, sign_bundle
 
 from longboard.boards.models import Cell, Column, FrontEntry
@@ -194,3 +197,34 @@ def test_a_site_comes_up_without_baselines_that_its_checks_refuse(shipped, monke
 
     monkeypatch.setattr("longboard.embedded.setup.load_baselines", refuse)
     assert load_shipped_baselines() == "Baselines were left out: bench-cpu: niah: no"
+
+
+def test_a_baseline_is_dated_when_it_was_measured_and_the_board_when_it_came(shipped, client):
+    """Measured at noon of 2026-11-24 for 2 s, loaded four weeks later."""
+    load_baselines(now=NOW + timedelta(days=28), folder=shipped.folder.parent)
+    run = Run.objects.get(suite__name="niah")
+    facts = text(parsed(client.get(f"/runs/{run.pk}/")).get_element_by_id("request").getparent())
+    assert "Measured2026-11-24 12:00:00 UTCReceived2026-12-22 12:00:00 UTCTook2.0 s" in facts
+    assert "Finished" not in facts
+    newest = text(parsed(client.get("/")).xpath("//ul[@class='latest']")[0])
+    assert "measured 2026-11-24, received 2026-12-22 12:00 UTC" in newest
+    page = parsed(client.get(f"/systems/{run.system.slug}/"))
+    assert {row[-2:] for row in map(tuple, rows_of(page))} == {("2026-11-24", "2026-12-22 12:00")}
+    lines = b"".join(client.get(f"/systems/{run.system.slug}/table.csv").streaming_content).decode()
+    assert {(r["measured"][:10], r["since"][:10]) for r in csv.DictReader(io.StringIO(lines))} == {
+        ("2026-11-24", "2026-12-22")
+    }
+    assert "2026-11-24" in text(
+        parsed(client.get(f"/models/{run.system.model.slug}/")).xpath("//table[@class='runs']")[0]
+    )
+    feed = client.get("/feeds/niah/results.atom").content.decode()
+    assert "<updated>2026-12-22T12:00:00" in feed
+    assert "Measured 2026-11-24 12:00 UTC." in feed
+    before, after = (client.get(f"/boards/niah/?as_of={day}") for day in ("2026-12-21", "2026-12-22"))
+    assert "Llama" not in text(parsed(before).get_element_by_id("table-title").getparent())
+    then = text(parsed(after))
+    assert "As this site stood at 2026-12-22: what it had received by then, whenever that was measured." in then
+
+
+def rows_of(page):
+    return [[text(cell) for cell in row.xpath("./th|./td")] for row in page.xpath("//table[@class='dense']/tbody/tr")]

@@ -74,7 +74,7 @@ class Board:
     plotly_url: str
     lengths_url: str
     cite_url: str
-    is_past: bool
+    today_url: str  # of a board as of an earlier moment
     is_whole: bool  # the accuracy is a mean over the suite's tasks
 
 
@@ -196,7 +196,7 @@ def board(found: Found, view: BoardView) -> Board:
         cite_url=view.url("board-cite", **pinned),
         lengths_url=view.url("board-lengths", hardware=pinned["hardware"], length=0),
         updated=f"{held.changed_at:%Y-%m-%d %H:%M} UTC" if held.changed_at else "",
-        is_past=view.moment is not None,
+        today_url=view.url(as_of="") if view.moment else "",
         is_whole=key.is_whole,
         chance_text=f"{task.chance:.2g}",
         price=price if is_money else None,

@@ -14,6 +14,7 @@ from longboard.boards.metrics import METRICS
 from longboard.boards.models import Cell
 from longboard.boards.queries import Board
 from longboard.quantities import length_label, quantity
+from longboard.results.dates import measured_at
 
 FEED_ENTRIES = 50
 NAMESPACE = uuid.UUID("5a2c8d0e-6f1b-4f0a-9c61-3c7a2f6f8a11")
@@ -28,25 +29,29 @@ def feed(*, suite: str = "") -> str:
     updated = cells[0].updated_at if cells else datetime(2026, 1, 1, tzinfo=UTC)
     about = f"results of {suite}" if suite else "results"
     address = f"{settings.SITE_URL}/feeds/{f'{suite}/' if suite else ''}results.atom"
+    measured = measured_at(cell.last_run_id for cell in cells)
+    entries = "".join(_entry(cell, measured.get(cell.last_run_id)) for cell in cells)
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n<feed xmlns="http://www.w3.org/2005/Atom">\n'
         f'<title>Longboard: {escape(about)}</title><id>{escape(address)}</id><link rel="self" href={quoteattr(address)}/>'
         f"<link href={quoteattr(settings.SITE_URL + '/')}/><updated>{updated.isoformat()}</updated>"
-        "<author><name>Longboard</name></author>\n" + "".join(map(_entry, cells)) + "</feed>\n"
+        "<author><name>Longboard</name></author>\n" + entries + "</feed>\n"
     )
 
 
-def _entry(cell: Cell) -> str:
+def _entry(cell: Cell, measured: datetime | None) -> str:
+    """`updated` is when the number came here or changed: a reader that has seen the feed up to then has seen it."""
     number = quantity(cell.value, cell.ci_low, cell.ci_high, n=cell.n, unit=cell.unit)
     title = METRICS[cell.metric].title if cell.metric in METRICS else cell.metric
     where = f"{cell.suite.label} {cell.task} at {length_label(cell.context_length)} tokens on {cell.hardware.title}"
+    when = f" Measured {measured:%Y-%m-%d %H:%M} UTC." if measured else ""
     key = f"{cell.system.slug}/{cell.suite.label}/{cell.task}/{cell.metric}/{cell.context_length}/{cell.hardware.slug}"
     return (
         f"<entry><id>urn:uuid:{uuid.uuid5(NAMESPACE, key)}</id>"
         f"<title>{escape(_clean(f'{cell.system.label}: {title} {number.text}'))}</title>"
         f"<link href={quoteattr(f'{settings.SITE_URL}/runs/{cell.last_run_id}/')}/>"
         f"<updated>{cell.updated_at.isoformat()}</updated>"
-        f"<summary>{escape(_clean(f'{where}. {number}. Trust: {cell.trust}.'))}</summary></entry>\n"
+        f"<summary>{escape(_clean(f'{where}. {number}. Trust: {cell.trust}.{when}'))}</summary></entry>\n"
     )
 
 

@@ -17,6 +17,7 @@ from django.utils import timezone
 from longboard.accounts.models import User
 from longboard.quantities import Quantity, ago_text, count_text, duration_text, length_label, percent_text, quantity
 from longboard.registry.suites import suite_info
+from longboard.results.dates import measured_at, measured_by
 from longboard.results.models import Bundle, Measurement, Sample
 from longboard.submissions.curves import Curves, curves_of
 from longboard.submissions.models import Attempt, Run, Submission
@@ -66,11 +67,12 @@ class RunLine:
     progress: str
     percent: int
     note: str  # failure in words
-    when: str
+    when: str  # it was measured; without a result: it ended, began or was asked for
 
 
 def run_lines(runs: QuerySet[Run], now: datetime) -> list[RunLine]:
-    rows = runs.select_related("suite", "pool", "system__model", "system__method")
+    rows = list(runs.select_related("suite", "pool", "system__model", "system__method"))
+    measured = measured_at(run.pk for run in rows if run.state == Run.State.ACCEPTED)
     return [
         RunLine(
             id=run.pk,
@@ -83,7 +85,7 @@ def run_lines(runs: QuerySet[Run], now: datetime) -> list[RunLine]:
             progress=f"{run.done} of {run.total}" if run.total and not run.is_final else "",
             percent=_percent(run),
             note=FAILURE_WORDS.get(run.failure_class, run.failure_class),
-            when=ago_text(run.finished_at or run.started_at or run.created_at, now),
+            when=ago_text(measured.get(run.pk) or run.finished_at or run.started_at or run.created_at, now),
         )
         for run in rows
     ]
@@ -321,7 +323,7 @@ def run_page(run: Run, viewer: Any) -> RunPage:
         length=f"{run.context_length:,}",
         tasks=", ".join(run.tasks),
         samples_are="Trainings" if suite_info(run.suite).trains else "Samples",
-        times=_times(run),
+        times=_times(run, bundle),
         measurements=tuple(_measurement_line(m) for m in run.measurements.order_by("task", "metric", "depth")),
         curves=curves_of(run),
         bundle=bundle,
@@ -331,12 +333,17 @@ def run_page(run: Run, viewer: Any) -> RunPage:
     )
 
 
-def _times(run: Run) -> tuple[tuple[str, str], ...]:
-    moments = (("Submitted", run.created_at), ("Started", run.started_at), ("Finished", run.finished_at))
+def _times(run: Run, bundle: Bundle | None) -> tuple[tuple[str, str], ...]:
+    """By our own clock, but for what a bundle says of its Run: when it began on its node and how long it took there."""
+    measured = measured_by(bundle.manifest) if bundle else None
+    if bundle and measured:
+        moments = (("Submitted", run.created_at), ("Measured", measured), ("Received", bundle.received_at))
+        took = float(bundle.manifest["wall_s"])
+    else:
+        moments = (("Submitted", run.created_at), ("Started", run.started_at), ("Finished", run.finished_at))
+        took = (run.finished_at - run.started_at).total_seconds() if run.started_at and run.finished_at else 0.0
     lines = [(name, f"{at:%Y-%m-%d %H:%M:%S} UTC") for name, at in moments if at]
-    if run.started_at and run.finished_at:
-        lines.append(("Took", duration_text((run.finished_at - run.started_at).total_seconds())))
-    return tuple(lines)
+    return (*lines, ("Took", duration_text(took))) if took else tuple(lines)
 
 
 def _measurement_line(row: Measurement) -> MeasurementLine:
