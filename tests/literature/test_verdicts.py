@@ -52,6 +52,23 @@ def test_a_ratio_is_judged_by_its_rule_then_by_its_side_of_parity(rule, expected
     assert judge(one, figure(m)).outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("rule", "expected", "m", "outcome"),
+    [
+        ("at_least", "20", 12.0, "in_part"),
+        ("at_least", "20", -1.0, "fails"),
+        ("at_least", "-2", -1.0, "holds"),
+        ("at_least", "-2", -3.0, "fails"),  # "loses next to nothing" has no half
+        ("at_least", "0", -0.1, "fails"),
+        ("at_most", "-20", -5.0, "in_part"),
+        ("at_most", "-20", 5.0, "fails"),
+    ],
+)
+def test_a_difference_is_judged_by_its_rule_then_by_its_side_of_nothing(rule, expected, m, outcome):
+    one = claim(compare="difference_points", unit="points", verdict_rule=rule, expected=expected)
+    assert judge(one, figure(m)).outcome == outcome
+
+
 def test_the_tolerance_is_that_of_the_hardware_class():
     one = claim(verdict_rule="within", expected="4", tolerance_rel="0.1", tolerance_rel_other_hw="0.6")
     assert judge(one, figure(6.0)).outcome == "holds"

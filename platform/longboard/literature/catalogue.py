@@ -166,7 +166,7 @@ class Claim:
 
 def _grouped(figure: str) -> str:
     """The paper's own digits, whole thousands apart as in ours beside it."""
-    return f"{int(figure):,}" if figure.isdigit() else figure
+    return f"{int(figure):,}" if figure.isdigit() else figure.replace("-", "−")
 
 
 def explain_source(provenance: str) -> str:

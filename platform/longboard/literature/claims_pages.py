@@ -12,6 +12,7 @@ from longboard.literature.evidence import all_verdicts
 from longboard.literature.measurements import load_tables
 from longboard.literature.site_figures import results_version
 from longboard.literature.verdicts import WORDS, Verdict
+from longboard.literature.wording import compared_text, figure_word, kind_text, paper_hardware_text, rule_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +26,26 @@ class ClaimLine:
     def claim(self) -> Claim:
         return self.verdict.claim
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """How it is judged, in words."""
+        return {
+            "rule": rule_text(self.claim),
+            "compared": compared_text(self.claim),
+            "kind": kind_text(self.claim),
+            "paper_hardware": paper_hardware_text(self.claim),
+        }
+
 
 def claim_line(verdict: Verdict) -> ClaimLine:
     ours = interval = ""
     e = verdict.evidence
     if e is not None:
         word = verdict.claim.unit_word
-        ours = "none" if e.value == float("inf") else f"{_number(e.value)} {word}".rstrip()
+        ours = "none" if e.value == float("inf") else figure_word(e.value, word)
         if e.low != e.high:
-            interval = f"{_number(e.low)} to {_number(e.high)}"
+            interval = f"{figure_word(e.low, '')} to {figure_word(e.high, '')}"
     return ClaimLine(verdict, load_papers().get(verdict.claim.paper_id), ours, interval)
-
-
-def _number(value: float) -> str:
-    text = f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
-    return text.replace("-", "−")
 
 
 @dataclass(frozen=True, slots=True)

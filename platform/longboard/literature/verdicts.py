@@ -105,25 +105,38 @@ def _outcome(claim: Claim, m: float, *, same_class: bool) -> Outcome:
 
 
 def _holds(claim: Claim, m: float, *, same_class: bool) -> bool:
-    tolerance = float((claim.tolerance_rel if same_class else claim.tolerance_rel_other_hw) or 0)
+    low, high = borders(claim, same_class=same_class)
+    return low - 1e-9 * abs(low) <= m <= high + 1e-9 * abs(high)
+
+
+def borders(claim: Claim, *, same_class: bool) -> tuple[float, float]:
+    """Between which figures the claim holds; infinite where it has no such side."""
     if claim.verdict_rule == "between":
-        return float(claim.expected_low) <= m <= float(claim.expected_high)
+        return float(claim.expected_low), float(claim.expected_high)
     e = float(claim.expected)
+    tolerance = float((claim.tolerance_rel if same_class else claim.tolerance_rel_other_hw) or 0)
+    below, above = e - tolerance * abs(e), e + tolerance * abs(e)
     if claim.verdict_rule == "at_least":
-        return m >= e - tolerance * abs(e)
+        return below, math.inf
     if claim.verdict_rule == "at_most":
-        return m <= e + tolerance * abs(e)
-    if claim.unit == "ratio" and m > 0 and e > 0:
-        return abs(math.log(m / e)) <= math.log(1 + tolerance) + 1e-9
-    return abs(m - e) <= tolerance * abs(e) + 1e-9 * abs(e)
+        return -math.inf, above
+    if claim.unit == "ratio" and e > 0:
+        return e / (1 + tolerance), above  # the same factor both ways
+    return below, above
+
+
+def has_sides(claim: Claim) -> bool:
+    """Whether a figure that misses the expected one can be on its side of "no difference", so that it holds in part."""
+    if claim.compare in SINGLE_FIGURES or not claim.expected:
+        return False
+    beyond = float(claim.expected) - _parity(claim)
+    # "No more than", "no less than": missing it is missing all of it.
+    return {"at_most": beyond < 0, "at_least": beyond > 0}.get(claim.verdict_rule, beyond != 0)
+
+
+def _parity(claim: Claim) -> float:
+    return 1.0 if claim.compare.startswith("ratio") else 0.0
 
 
 def _on_claimed_side(claim: Claim, m: float) -> bool:
-    """Is a figure that misses the expected one at least on its side of "no difference"?"""
-    if claim.compare in SINGLE_FIGURES or not claim.expected:
-        return False
-    parity = 1.0 if claim.compare.startswith("ratio") else 0.0
-    e = float(claim.expected)
-    if claim.verdict_rule == "at_most" and e >= parity:
-        return False  # "no more than": missing it is missing all of it
-    return (m - parity) * (e - parity) > 0
+    return has_sides(claim) and (m - _parity(claim)) * (float(claim.expected) - _parity(claim)) > 0
