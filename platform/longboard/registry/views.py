@@ -13,6 +13,7 @@ from longboard.form_errors import show_on
 from longboard.registry import queries, services
 from longboard.registry.arena import arena_of
 from longboard.registry.budgets import budget_view
+from longboard.registry.extent import extents
 from longboard.registry.forms import HubModelForm
 from longboard.registry.methods import method_lines, method_page
 from longboard.submissions.models import Run
@@ -49,7 +50,9 @@ def register_model(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def suites(request: HttpRequest) -> HttpResponse:
-    return render(request, "registry/suites.html", {"suites": queries.suite_lines()})
+    measured = extents()
+    lines = [(page, measured.get(page.suite.pk, "")) for page in queries.suite_lines()]
+    return render(request, "registry/suites.html", {"suites": lines})
 
 
 @require_safe
