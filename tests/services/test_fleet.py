@@ -232,3 +232,16 @@ def test_known_devices_get_their_vendors_peaks():
     assert services.peaks_of("cuda", "NVIDIA H200", 141 * 10**9)["bandwidth_bytes_per_s"] == 4.8e12
     assert services.peaks_of("cuda", "NVIDIA H100 PCIe 40GB", 40 * 10**9) == {}
     assert services.peaks_of("cpu", "H100", 80 * 10**9) == {}
+
+
+def test_two_machines_of_one_make_have_titles_that_tell_them_apart():
+    words = {"title": "NVIDIA H200", "kind": "cuda", "memory_bytes": 150_754_820_096}
+    first = services.ensure_hardware(slug="h200-a", **words)
+    second = services.ensure_hardware(slug="h200-b", **words)
+    assert [first.title, second.title] == ["NVIDIA H200", "NVIDIA H200 (h200-b)"]
+    assert second.bandwidth_bytes_per_s == first.bandwidth_bytes_per_s == 4.8e12
+    assert services.ensure_hardware(slug="h200-b", **words) == second, "made once"
+    long = services.ensure_hardware(slug="c" * 80, **words | {"title": "x" * 200})
+    again = services.ensure_hardware(slug="d" * 80, **words | {"title": "x" * 200})
+    assert len(long.title) == len(again.title) == 120
+    assert long.title != again.title

@@ -200,15 +200,30 @@ def peaks_of(kind: str, title: str, memory_bytes: int) -> dict[str, float]:
     return {}
 
 
+def ensure_hardware(*, slug: str, title: str, kind: str, memory_bytes: int) -> Hardware:
+    """The Hardware of that slug, made if it is new. A title that another one bears gets the slug behind it, so that a board,
+    its sentence and its menu say which of two like machines they mean."""
+    hardware = Hardware.objects.filter(slug=slug).first()
+    if hardware is None:
+        is_taken = Hardware.objects.filter(title=title[:120]).exists()
+        told_apart = f"{title[: 117 - len(slug)]} ({slug})" if is_taken else title[:120]
+        hardware, _ = Hardware.objects.get_or_create(
+            slug=slug,
+            defaults={"title": told_apart, "kind": kind, "memory_bytes": memory_bytes}
+            | peaks_of(kind, title, memory_bytes),
+        )
+    return hardware
+
+
+def describe(report: HardwareReport) -> str:
+    """How a machine is called on pages."""
+    return report.device if report.kind == "cuda" else f"{report.cpu or report.device}, {report.cores} cores"
+
+
 def ensure_local_pool(*, report: HardwareReport) -> Pool:
     """The first-party pool for the machine at hand, with a hardware sheet from its own report."""
-    slug = "local-gpu" if report.kind == "cuda" else "local-cpu"
-    title = report.device if report.kind == "cuda" else f"{report.cpu or 'CPU'}, {report.cores} cores"
-    hardware, _ = Hardware.objects.get_or_create(
-        slug=slug,
-        defaults={"title": title[:120], "kind": report.kind, "memory_bytes": report.memory_bytes}
-        | peaks_of(report.kind, title, report.memory_bytes),
-    )
+    slug, title = "local-gpu" if report.kind == "cuda" else "local-cpu", describe(report)
+    hardware = ensure_hardware(slug=slug, title=title, kind=report.kind, memory_bytes=report.memory_bytes)
     pool, _ = Pool.objects.get_or_create(
         slug=slug, defaults={"title": f"This machine: {title}"[:120], "hardware": hardware, "is_first_party": True}
     )

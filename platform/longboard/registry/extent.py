@@ -9,7 +9,10 @@ from longboard.quantities import length_label
 
 
 def extents() -> dict[int, str]:
-    """Suite id -> "12 systems side by side, 512 to 16K tokens, on 3 machines". One statement; suites without numbers are left out."""
+    """Suite id -> "12 systems side by side, 512 to 16K tokens, on 3 machines".
+
+    One statement; suites without numbers are left out.
+    """
     rows: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
     for suite, *row in Column.objects.values_list("suite_id", "size", "context_length", "hardware_id"):
         rows[suite].append((row[0], row[1], row[2]))

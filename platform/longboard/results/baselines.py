@@ -17,8 +17,8 @@ from django.utils.text import slugify
 
 from longboard.accounts.models import User
 from longboard.boards.ranking import refresh_due
-from longboard.fleet.models import Hardware, Node, Pool
-from longboard.fleet.services import enrol, make_enrolment_code, set_node_state
+from longboard.fleet.models import Node, Pool
+from longboard.fleet.services import describe, enrol, ensure_hardware, make_enrolment_code, set_node_state
 from longboard.registry.models import Model, Suite
 from longboard.registry.services import architecture_model, system_for
 from longboard.results.loading import say_loading
@@ -27,7 +27,7 @@ from longboard.results.services import receive_bundle
 from longboard.submissions.models import Attempt, Run, Submission
 from longboard.submissions.transitions import move
 from longboard_tasks.baselines import FOLDER, Baseline, machines, public_key, read_baselines
-from longboard_tasks.contract import HardwareReport, canonical_json, sha256
+from longboard_tasks.contract import canonical_json, sha256
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +89,8 @@ def _node_of(machine: Path, baseline: Baseline, now: datetime) -> Node:
     if created:
         user.set_unusable_password()
         user.save(update_fields=["password"])
-    hardware, _ = Hardware.objects.get_or_create(
-        slug=slugify(machine.name),
-        defaults={"title": describe(report), "kind": report.kind, "memory_bytes": report.memory_bytes},
+    hardware = ensure_hardware(
+        slug=slugify(machine.name), title=describe(report), kind=report.kind, memory_bytes=report.memory_bytes
     )
     pool, _ = Pool.objects.get_or_create(
         slug=slugify(f"baselines-{machine.name}"),
@@ -108,11 +107,6 @@ def _node_of(machine: Path, baseline: Baseline, now: datetime) -> Node:
         node = enrol(code=code, name=machine.name[:80], public_key=key, report=report, software=software, now=now).node
         set_node_state(node=node, state=Node.State.REVOKED, actor=user)
     return node
-
-
-def describe(report: HardwareReport) -> str:
-    """How its hardware is called on pages."""
-    return (report.device if report.kind == "cuda" else f"{report.cpu or report.device}, {report.cores} cores")[:120]
 
 
 @transaction.atomic

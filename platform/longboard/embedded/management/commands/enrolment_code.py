@@ -4,8 +4,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from longboard.embedded.setup import local_user
-from longboard.fleet.models import Hardware, Pool
-from longboard.fleet.services import make_enrolment_code, peaks_of
+from longboard.fleet.models import Pool
+from longboard.fleet.services import ensure_hardware, make_enrolment_code
 
 
 class Command(BaseCommand):
@@ -22,15 +22,10 @@ class Command(BaseCommand):
         if pool is None:
             if not options["kind"] or not options["title"]:
                 raise CommandError(f'Pool "{options["pool"]}" is new: say --kind and --title of its hardware.')
-            hardware, _ = Hardware.objects.get_or_create(
-                slug=options["pool"],
-                defaults={
-                    "title": options["title"],
-                    "kind": options["kind"],
-                    "memory_bytes": options["memory_gib"] * 2**30,
-                }
-                | peaks_of(options["kind"], options["title"], options["memory_gib"] * 2**30),
-            )
+            hardware = ensure_hardware(
+                slug=options["pool"], title=options["title"], kind=options["kind"],
+                memory_bytes=options["memory_gib"] * 2**30,
+            )  # fmt: skip
             pool = Pool.objects.create(
                 slug=options["pool"], title=options["title"], hardware=hardware, is_first_party=True
             )
