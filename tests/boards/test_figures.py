@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from longboard.boards import figures
-from longboard.boards.figures import NARROW, WIDE, FrontPoint, LengthSeries, draw_front, draw_lengths, mark_of
+from longboard.boards.figures import NARROW, WIDE, FrontPoint, LengthSeries, draw_front, draw_lengths
 from longboard.boards.labels import Anchor, Box, place
+from longboard.boards.marks import COLOURS, DASHES, mark_of
+from longboard.boards.templatetags.board_html import line_mark
 from longboard.quantities import quantity
 from longboard_tasks.catalogue import METRICS
 
@@ -126,6 +129,41 @@ def test_a_system_has_one_colour_and_shape_whatever_else_is_shown():
     among = next(p for p in draw_front(THREE, gain=ACCURACY, cost=TTFT)["points"] if p["name"] == "System 2")["mark"]
     assert alone == among == mark_of(2)
     assert len({mark_of(k) for k in range(40)}) == 40
+
+
+def test_marks_are_told_apart_without_colours_and_points_without_lines():
+    for start in (0, 3, 1_000):
+        marks = [mark_of(start + k) for k in range(40)]
+        assert len({(m.path, m.dash) for m in marks[:20]}) == 20
+        assert len({(m.number, m.path) for m in marks}) == 40
+    assert {mark_of(k).number for k in range(40)} == set(range(8))
+    twelve = [mark_of(k) for k in range(12)]
+    for m, other in ((m, o) for m in twelve for o in twelve if m is not o and m.number == o.number):
+        assert (m.path, m.dash) != (other.path, other.dash)
+        assert m.dash != other.dash
+
+
+def test_a_legend_shows_the_line_of_its_series():
+    series = [LengthSeries(k, f"System {k}", ((1_024, quantity(0.5, 0.4, 0.6, n=9, unit="share")),)) for k in (1, 9)]
+    drawn = draw_lengths(series, gain=ACCURACY)["series"]
+    for s, k in zip(drawn, (1, 9), strict=True):
+        assert s["mark"] == mark_of(k)
+        legend = line_mark(mark_of(k))
+        assert f'class="key {s["mark"].colour} {s["mark"].dash}"' in legend
+        assert f'd="{s["mark"].path}"' in legend
+    assert drawn[0]["mark"].colour == drawn[1]["mark"].colour
+    assert drawn[0]["mark"].dash != drawn[1]["mark"].dash
+
+
+def test_every_dash_and_colour_has_its_style_in_every_theme():
+    folder = Path(figures.__file__).parents[1] / "static"
+    tokens, board = ((folder / name).read_text() for name in ("tokens.css", "board.css"))
+    for n in range(COLOURS):
+        assert f".c{n} {{ --s: var(--c{n}); }}" in board
+        assert tokens.count(f"--c{n}: #") == 2, "light and dark; high contrast keeps the one that it is over"
+    styles = {n: re.search(rf"\.d{n} \.thread {{ stroke-dasharray: ([^;]+);", board) for n in range(1, DASHES)}
+    assert len({found.group(1) for found in styles.values()}) == DASHES - 1
+    assert "stroke-dasharray" not in re.search(r"\n\.thread {([^}]*)}", board).group(1)
 
 
 def test_a_memory_axis_is_in_binary_units():

@@ -20,6 +20,7 @@ from tests.pages.reading import chosen, options, parsed, table, text
 
 from longboard.boards import plotly
 from longboard.boards.exports import guarded
+from longboard.boards.marks import mark_of
 from longboard.boards.models import Column
 from longboard.boards.ranking import rebuild_fronts
 from longboard.results.models import Trust
@@ -396,6 +397,9 @@ def test_the_figure_for_exploring_has_the_points_of_the_page(client, systems):
     assert front["line"]["shape"] == "hv"
     assert (front["x"], front["y"]) == ([20.0, 100.0], [0.6, 0.9])
     assert {p["name"]: (p["x"], p["y"]) for p in points}["Cedar"] == ([300.0], [0.3])
+    for p in points:
+        mark = mark_of(systems[p["name"].lower()].pk)
+        assert (p["meta"]["colour"], p["marker"]["symbol"].removesuffix("-open")) == (mark.number, mark.symbol)
 
 
 def test_plotly_comes_from_here_and_never_on_first_view(client, systems):

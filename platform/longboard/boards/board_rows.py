@@ -13,7 +13,8 @@ from django.utils.safestring import SafeString, mark_safe
 
 from longboard.boards import figures
 from longboard.boards.columns import TRUST, TRUSTS, VALUE
-from longboard.boards.figures import FrontPoint, Mark, mark_of
+from longboard.boards.figures import FrontPoint
+from longboard.boards.marks import Mark, mark_of
 from longboard.boards.reasons import Missing, Reasons, missing_html
 from longboard.boards.selection import Selection
 from longboard.boards.sources import Number

@@ -18,7 +18,8 @@ from longboard.boards.board_rows import model_url
 from longboard.boards.choices import Choice
 from longboard.boards.differences import difference_of, ratio_of, signed
 from longboard.boards.exports import Table
-from longboard.boards.figures import LengthSeries, Mark, mark_of
+from longboard.boards.figures import LengthSeries
+from longboard.boards.marks import Mark, mark_of
 from longboard.boards.metrics import MEAN, MEAN_ABOVE_CHANCE, METRICS, WHOLE_SUITE
 from longboard.boards.models import Cell
 from longboard.boards.reasons import run_url

@@ -14,7 +14,8 @@ from longboard.boards.board_rows import model_url
 from longboard.boards.choices import Choice
 from longboard.boards.compare import Side, cells_of, choices, chosen_systems, place_of, url_of
 from longboard.boards.differences import lead_of
-from longboard.boards.figures import LengthSeries, mark_of
+from longboard.boards.figures import LengthSeries
+from longboard.boards.marks import mark_of
 from longboard.boards.metrics import METRICS
 from longboard.boards.models import Cell
 from longboard.crossings import Crossing as Place

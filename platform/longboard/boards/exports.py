@@ -12,6 +12,7 @@ from typing import IO, Any
 from django.http import FileResponse, Http404, HttpResponseBase, StreamingHttpResponse
 
 from longboard.boards.board_rows import Row
+from longboard.boards.marks import mark_of
 from longboard.boards.queries import Board
 
 PARQUET_ROWS = 10_000  # a row group: what is held in memory at once
@@ -167,9 +168,9 @@ def plotly_figure(board: Board) -> dict[str, Any]:
             "error_y": _arms(p.gain.number, p.gain.low, p.gain.high),
             "text": [f"{p.gain}<br>{p.cost}<br>P(front) {p.probability:.2f}"],
             "hovertemplate": "%{text}",
-            "marker": {"size": 11, "symbol": _symbol(p.system_id, hollow=p.certainty != "sure")},
+            "marker": {"size": 11, "symbol": mark_of(p.system_id).symbol + ("" if p.certainty == "sure" else "-open")},
             "opacity": 0.6 if p.certainty == "off" else 1,
-            "meta": {"colour": p.system_id % 8, "url": p.url},
+            "meta": {"colour": mark_of(p.system_id).number, "url": p.url},
         }
         for p in points
     ]
@@ -186,8 +187,3 @@ def plotly_figure(board: Board) -> dict[str, Any]:
 
 def _arms(value: float, low: float, high: float) -> dict[str, Any]:
     return {"type": "data", "symmetric": False, "array": [high - value], "arrayminus": [value - low], "thickness": 1}
-
-
-def _symbol(system_id: int, *, hollow: bool) -> str:
-    names: Sequence[str] = ("circle", "square", "diamond", "triangle-up", "triangle-down")
-    return names[system_id % len(names)] + ("-open" if hollow else "")

@@ -16,32 +16,11 @@ import numpy as np
 
 from longboard.boards.axes import Scale, cost_scale, gain_domain, length_scale, px, rect, tick_text, unit_of, y_ticks
 from longboard.boards.labels import Anchor, Box, place
+from longboard.boards.marks import mark_of
 from longboard.quantities import Quantity, length_label
 from longboard_tasks.catalogue import MetricInfo
 
-COLOURS = 8
-# Paths around (0, 0) of about equal ink; five shapes and eight colours give forty marks before one repeats.
-SHAPES = {
-    "circle": "M-6 0a6 6 0 1 0 12 0a6 6 0 1 0 -12 0z",
-    "square": "M-5.3 -5.3h10.6v10.6h-10.6z",
-    "diamond": "M0 -7.4L7.4 0L0 7.4L-7.4 0z",
-    "triangle": "M0 -7L6.8 5.2H-6.8z",
-    "wedge": "M0 7L6.8 -5.2H-6.8z",
-}
 SURE, MAYBE = 0.9, 0.1  # of being on the front: drawn solid, hollow, or dimmed
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """How one System looks in every figure and beside its name."""
-
-    colour: str  # a CSS class
-    shape: str  # an SVG path
-
-
-def mark_of(system_id: int) -> Mark:
-    shapes = tuple(SHAPES.values())
-    return Mark(f"c{system_id % COLOURS}", shapes[system_id % len(shapes)])
 
 
 @dataclass(frozen=True, slots=True)

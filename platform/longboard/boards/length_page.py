@@ -17,9 +17,10 @@ from longboard.boards.board_view import LENGTH_SORTS, ROWS_PER_PAGE, BoardView, 
 from longboard.boards.choices import Choice, choose_hardware, controls
 from longboard.boards.columns import NUMBER, TRUSTS, Numbers
 from longboard.boards.exports import Table
-from longboard.boards.figures import LengthSeries, Mark, mark_of
+from longboard.boards.figures import LengthSeries
 from longboard.boards.finding import Found
 from longboard.boards.lengths import effective_length, effective_range, length_area
+from longboard.boards.marks import Mark, mark_of
 from longboard.boards.metrics import METRICS, default_metric
 from longboard.boards.reasons import Partial, Reasons, missing_html, stopped_runs
 from longboard.boards.reported import source_for

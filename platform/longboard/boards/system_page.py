@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from longboard.boards.board_rows import model_url
 from longboard.boards.exports import Table
-from longboard.boards.figures import Mark, mark_of
+from longboard.boards.marks import Mark, mark_of
 from longboard.boards.metrics import METRICS
 from longboard.boards.models import Cell, PastCell
 from longboard.boards.reasons import run_url
@@ -67,7 +67,7 @@ def system_page(slug: str) -> SystemPage | None:
     past = list(
         PastCell.objects.filter(system=system).select_related("suite", "hardware").order_by("-until", "-pk")[:10_000]
     )
-    measured = measured_at(c.last_run_id for c in (*cells, *past))
+    measured = measured_at([c.last_run_id for c in cells] + [c.last_run_id for c in past])
     accuracy = next((c for c in cells if c.suite.kind == "accuracy"), None)
     return SystemPage(
         system=system,

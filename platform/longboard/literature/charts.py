@@ -10,14 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from longboard.boards.marks import mark_of
 from longboard.quantities import figure_text, length_label
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 400, 70, 150, 14, 48
-COLOURS = 8
-SHAPES = (
-    "M-5 0a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z", "M-4.4 -4.4h8.8v8.8h-8.8z", "M0 -6.2L6.2 0L0 6.2L-6.2 0z",
-    "M0 -5.8L5.7 4.3H-5.7z", "M0 5.8L5.7 -4.3H-5.7z",
-)  # fmt: skip
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 400, 70, 180, 14, 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +64,7 @@ def draw(series: Sequence[Series], *, x_title: str, y_title: str, diagonal: bool
         "series": [
             {
                 "name": s.name,
-                "colour": f"c{i % COLOURS}",
-                "shape": SHAPES[i % len(SHAPES)],
+                "mark": mark_of(i),
                 "line": "" if diagonal else _line([(x(p[0]), y(p[1])) for p in s.points]),
                 "points": [
                     {

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.urls import reverse
 
-from longboard.boards.figures import Mark, mark_of
+from longboard.boards.marks import Mark, mark_of
 from longboard.boards.metrics import MEAN, METRICS, WHOLE_SUITE, board_info
 from longboard.boards.models import Cell
 from longboard.quantities import Quantity, length_label, quantity

@@ -15,7 +15,8 @@ from django.urls import reverse
 from longboard.boards import figures
 from longboard.boards.board_rows import model_url
 from longboard.boards.differences import LEAST_SHARED, signed
-from longboard.boards.figures import FrontPoint, Mark, mark_of
+from longboard.boards.figures import FrontPoint
+from longboard.boards.marks import Mark, mark_of
 from longboard.boards.models import Cell
 from longboard.boards.paired import paired_difference
 from longboard.boards.reasons import run_url

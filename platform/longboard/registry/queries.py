@@ -12,7 +12,8 @@ from django.db.models import Count, Q
 from django.urls import reverse
 
 from longboard.boards import figures
-from longboard.boards.figures import LengthSeries, Mark, mark_of
+from longboard.boards.figures import LengthSeries
+from longboard.boards.marks import Mark, mark_of
 from longboard.boards.models import Cell
 from longboard.fleet.models import Hardware
 from longboard.quantities import Quantity, count_text, length_label, percent_text, quantity

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from longboard.boards import figures
-from longboard.boards.figures import Mark, TrainingSeries, mark_of
+from longboard.boards.figures import TrainingSeries
+from longboard.boards.marks import Mark, mark_of
 from longboard.registry.suites import suite_info
 from longboard.results.models import Bundle
 from longboard.submissions.models import Run

@@ -336,6 +336,7 @@ def run_page(run: Run, viewer: Any) -> RunPage:
 def _times(run: Run, bundle: Bundle | None) -> tuple[tuple[str, str], ...]:
     """By our own clock, but for what a bundle says of its Run: when it began on its node and how long it took there."""
     measured = measured_by(bundle.manifest) if bundle else None
+    moments: tuple[tuple[str, datetime | None], ...]
     if bundle and measured:
         moments = (("Submitted", run.created_at), ("Measured", measured), ("Received", bundle.received_at))
         took = float(bundle.manifest["wall_s"])

@@ -12,7 +12,7 @@ from django import template
 from django.utils.safestring import SafeString, mark_safe
 
 from longboard.boards.board_rows import MatrixRow, Row
-from longboard.boards.figures import Mark
+from longboard.boards.marks import Mark
 from longboard.boards.reasons import missing_html
 
 register = template.Library()
@@ -22,6 +22,15 @@ register = template.Library()
 def mark(of: Mark, certainty: str = "") -> SafeString:
     """A System's mark, as in the charts, to stand beside its name."""
     return mark_safe(_mark(of, certainty))  # noqa: S308 (our own shapes and classes)
+
+
+@register.filter
+def line_mark(of: Mark) -> SafeString:
+    """The same on a piece of its line, as in a chart by context length."""
+    return mark_safe(  # noqa: S308 (our own shapes and classes)
+        f'<svg class="key {of.colour} {of.dash}" viewBox="-17 -8 34 16" width="30" height="14" aria-hidden="true">'
+        f'<path class="thread" d="M-17 0H17"/><path class="mark" d="{of.path}"/></svg>'
+    )
 
 
 @register.filter
@@ -81,7 +90,7 @@ def front_points(points: list[dict[str, Any]]) -> SafeString:
             f"<title>{says}</title>"
             f'<path class="whisker" d="M{p["across"]["x1"]} {p["y"]}H{p["across"]["x2"]}'
             f'M{p["x"]} {p["along"]["y1"]}V{p["along"]["y2"]}"/>'
-            f'<path class="mark" transform="translate({p["x"]} {p["y"]})" d="{p["mark"].shape}"/>{name}</a>\n'
+            f'<path class="mark" transform="translate({p["x"]} {p["y"]})" d="{p["mark"].path}"/>{name}</a>\n'
         )
     return mark_safe("".join(leaders + marks))  # noqa: S308 (every text in it is escaped)
 
@@ -89,5 +98,5 @@ def front_points(points: list[dict[str, Any]]) -> SafeString:
 def _mark(of: Mark, certainty: str) -> str:
     return (
         f'<svg class="key {of.colour} {certainty}" viewBox="-8 -8 16 16" width="14" height="14" aria-hidden="true">'
-        f'<path class="mark" d="{of.shape}"/></svg>'
+        f'<path class="mark" d="{of.path}"/></svg>'
     )
