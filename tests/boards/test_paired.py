@@ -198,3 +198,41 @@ def test_the_true_rank_is_inside_the_range_at_least_95_times_in_100(systems, ite
         held += ((best <= top) & (bottom <= worst)).sum()
         total += systems
     assert held / total >= 0.95, held / total
+
+
+@pytest.mark.parametrize(("systems", "items"), [(2, 30), (2, 1_000), (10, 30), (10, 1_000)])
+def test_among_equals_every_place_is_inside_a_range_95_times_in_100_and_not_much_more(systems, items):
+    """The hardest case, in which a range is as narrow as its word allows. Separate samples."""
+    rng = np.random.default_rng(items)
+    trials, held = 4_000 // systems, 0
+    for _ in range(trials):
+        shares = rng.binomial(items, rng.uniform(0.3, 0.9), systems) / items
+        best, worst = rank_ranges(shares, np.full(systems, items))
+        held += int(((best == 1) & (worst == systems)).sum())
+    assert 0.935 <= held / trials / systems <= 0.98, held / trials / systems
+
+
+def test_systems_that_are_surely_apart_leave_the_others_a_smaller_critical_value():
+    """Of five, three are far below: the first two have one difference left, for which Z95 is enough; for four it takes 2.49."""
+    shares, n = np.array([0.80, 0.73, 0.1, 0.1, 0.1]), np.full(5, 300)
+    p = (shares * n + 1) / (n + 2)
+    t = (p[0] - p[1]) / np.sqrt((p * (1 - p) / (n + 2))[:2].sum())
+    assert 1.96 < t < 2.49
+    best, worst = rank_ranges(shares, n)
+    assert (best[:2].tolist(), worst[:2].tolist()) == ([1, 2], [1, 2])
+    near, far = rank_ranges(np.array([0.80, 0.73, 0.76, 0.76, 0.76]), n)
+    assert (near[1], far[0]) == (1, 5)
+
+
+@pytest.mark.parametrize("items", [50, 400])
+def test_equals_among_others_far_away_are_still_told_apart_no_more_than_5_times_in_100(items):
+    """Setting those aside that are sure must not make the rest surer than they are. Shared samples."""
+    rng = np.random.default_rng(items)
+    trials, held = 150, 0
+    for trial in range(trials):
+        skill = np.array([0.85, 0.85, 0.85, 0.2, 0.2, 0.2])
+        own = np.where(rng.random((6, items)) < 0.6, rng.random(items)[None], rng.random((6, items)))
+        scores = (own < skill[:, None]).astype(float)
+        best, worst = rank_ranges(scores.mean(1), np.full(6, items), scores, draws=200, seed=trial)
+        held += ((best <= [1, 1, 1, 4, 4, 4]) & (worst >= [3, 3, 3, 6, 6, 6])).sum()
+    assert 0.92 <= held / trials / 6 <= 0.985, held / trials / 6

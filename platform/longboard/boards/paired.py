@@ -22,6 +22,7 @@ CHUNK = 512
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Ints = np.ndarray[Any, np.dtype[np.int64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,25 +88,46 @@ def rank_ranges(
     A System's best rank is one more than the number of those surely better, its worst N less those surely worse. Sure means:
     the simultaneous interval over all N - 1 differences of this System excludes zero (Mogstad, Romano, Shaikh and Wilhelm
     2024, "Inference for ranks", marginal confidence sets). Its critical value comes from a paired bootstrap over the samples,
-    and from Sidak's bound, which is never smaller, where there are more than EXACT_UP_TO Systems or no shared samples.
+    and from Sidak's bound, which is never smaller, where there are two Systems, more than EXACT_UP_TO or no shared samples.
+    Those that are sure are set aside, and the others judged again by the value that so few need (Romano and Wolf 2005).
+
+    A range holds its System's true rank 95 times in 100 where all Systems are equal, the hardest case, and more often where they
+    differ: it misses only by calling the worse one of a pair surely better, and of Systems far apart nobody does.
     """
     count = len(shares)
     best, worst = np.ones(count, np.int64), np.full(count, count, np.int64)
     if count < 2:
         return best, worst
-    sidak = np.full(count, NormalDist().inv_cdf(1 - (1 - 0.95 ** (1 / (count - 1))) / 2))
-    critical = sidak
-    if scores is not None and count <= EXACT_UP_TO and not np.isnan(scores).any() and scores.shape[1] >= 10:
-        critical = np.minimum(sidak, _bootstrap_critical(scores, draws, seed))
+    sidak = np.array(
+        [NormalDist().inv_cdf((1 + 0.95 ** (1 / max(1, differences))) / 2) for differences in range(count)]
+    )
+    resampled = None
+    if scores is not None and 2 < count <= EXACT_UP_TO and not np.isnan(scores).any() and scores.shape[1] >= 10:
+        resampled = _resampled(scores, draws, seed)
     if scores is None and count > PAIRS_UP_TO:
-        return _ranks_of_intervals(shares, n, float(sidak[0]))
+        return _ranks_of_intervals(shares, n, float(sidak[-1]))
     for start in range(0, count, CHUNK):
         rows = slice(start, min(count, start + CHUNK))
         centre, error = _pairs(shares, n, scores, rows)
         t = centre / error  # [rows, N]: how many standard errors the other one is better
-        best[rows] = 1 + (t > critical[rows, None]).sum(axis=1)
-        worst[rows] = count - (t < -critical[rows, None]).sum(axis=1)
+        sure = _surely_apart(np.abs(t), sidak, None if resampled is None else resampled[:, rows])
+        best[rows] = 1 + (sure & (t > 0)).sum(axis=1)
+        worst[rows] = count - (sure & (t < 0)).sum(axis=1)
     return best, worst
+
+
+def _surely_apart(t: Floats, sidak: Floats, resampled: Floats | None) -> Mask:
+    """[rows, N] from |t|. sidak [N]: the critical value of so many differences. resampled [draws, rows, N]: |t| around 0."""
+    sure = np.zeros(t.shape, bool)
+    while True:
+        critical = sidak[t.shape[1] - 1 - sure.sum(axis=1)]
+        if resampled is not None:
+            largest = np.where(sure, 0, resampled).max(axis=2)
+            critical = np.minimum(critical, np.maximum(np.quantile(largest, 0.95, axis=0), Z95))
+        more = sure | (t > critical[:, None])
+        if (more == sure).all():
+            return sure
+        sure = more
 
 
 def _pairs(shares: Floats, n: Ints, scores: Floats | None, rows: slice) -> tuple[Floats, Floats]:
@@ -138,14 +160,14 @@ def _ranks_of_intervals(shares: Floats, n: Ints, critical: float) -> tuple[Ints,
     return best, worst
 
 
-def _bootstrap_critical(scores: Floats, draws: int, seed: int) -> Floats:
-    """95 % quantile, for each System, of its largest studentised difference from the truth over paired resamples.
+def _resampled(scores: Floats, draws: int, seed: int) -> Floats:
+    """[draws, N, N]: how many standard errors each difference of two Systems is off in a paired resample.
 
     scores [N, items]. Half a sample won and half a sample lost join every resample, as in `paired_difference`.
     """
     count, items = scores.shape
     rng = np.random.default_rng(seed)
-    largest = np.zeros((draws, count))
+    found = np.zeros((draws, count, count), np.float32)
     means = scores.mean(axis=1)
     for draw in range(draws):
         weight = np.bincount(rng.integers(0, items, items), minlength=items)
@@ -157,7 +179,5 @@ def _bootstrap_critical(scores: Floats, draws: int, seed: int) -> Floats:
         spread = (square[None, :] + square[:, None] - 2 * cross + 1) / (items + 1) - mean**2
         error = np.sqrt(np.maximum(spread, 1e-12) / (items + 1))
         off = (drawn[None, :] - drawn[:, None]) - (means[None, :] - means[:, None])
-        t = np.abs(off * items / (items + 1)) / error
-        np.fill_diagonal(t, 0.0)
-        largest[draw] = t.max(axis=1)
-    return np.maximum(np.quantile(largest, 0.95, axis=0), Z95)
+        found[draw] = np.abs(off * items / (items + 1)) / error
+    return found
