@@ -41,6 +41,7 @@ class BoardView:
     order: str = LENGTH_SORTS[0]  # of the length matrix
     as_of: str = ""  # ISO date or time; empty: now
     notices: tuple[str, ...] = ()
+    usual_cost: str = COSTS[0]  # the suite's: no part of an address, nor is a cost that is the usual one
 
     @classmethod
     def from_query(cls, suite: SuiteInfo, query: Mapping[str, Any], *, label: str = "") -> BoardView:
@@ -85,6 +86,7 @@ class BoardView:
             order=choice("order", LENGTH_SORTS, LENGTH_SORTS[0]),
             as_of=as_of,
             notices=tuple(notices),
+            usual_cost=costs_of(suite)[0],
         )
 
     def query(self, **changes: Any) -> str:
@@ -94,7 +96,8 @@ class BoardView:
         given = {
             f.name: getattr(view, f.name)
             for f in fields(view)
-            if f.name not in ("suite", "notices") and getattr(view, f.name) != f.default
+            if f.name not in ("suite", "notices", "usual_cost")
+            and getattr(view, f.name) != (view.usual_cost if f.name == "cost" else f.default)
         }
         return urlencode(sorted(given.items()))
 

@@ -28,7 +28,7 @@ METRICS = {metric.name: metric for metric in _OURS} | catalogue.METRICS
 PRICED = {OUTPUT_PRICE: "tpot_ms", PROMPT_PRICE: "prefill_tokens_per_s"}
 # All that a board's other axis can be, in the order that pages offer it.
 COSTS = (*catalogue.COST_METRICS, *PRICED)
-# Tasks whose numbers are of trained models: their intervals are wider than n alone says.
+FIRST_COST = {"kv": "cache_bytes"}  # suite: what its board opens with, where that is not the first of COSTS
 
 
 def stored_cost(cost: str) -> str:
@@ -47,8 +47,11 @@ def board_info(info: SuiteInfo) -> SuiteInfo:
 
 
 def costs_of(info: SuiteInfo) -> tuple[str, ...]:
-    """What the other axis of a suite's boards can be."""
-    return catalogue.TRAINING_COSTS if info.trains else COSTS
+    """What the other axis of a suite's boards can be, the usual one first."""
+    if info.trains:
+        return catalogue.TRAINING_COSTS
+    first = FIRST_COST.get(info.name, COSTS[0])
+    return first, *(cost for cost in COSTS if cost != first)
 
 
 def mean_length(info: SuiteInfo) -> int:
