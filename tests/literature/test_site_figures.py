@@ -13,6 +13,7 @@ from longboard.literature.catalogue import load_claims
 from longboard.literature.evidence import verdict_of
 from longboard.literature.site_figures import SITE, pairs_of
 from longboard.registry.models import Method, Model, System
+from longboard.results.models import Bundle
 from longboard_tasks.intervals import wilson
 
 pytestmark = pytest.mark.django_db
@@ -61,6 +62,7 @@ def test_a_difference_is_in_points_at_the_longest_length_and_leads_to_the_compar
     for length, full, ssm in ((512, 1.0, 0.9), (2_048, 0.9, 0.1)):
         put("llama-3m", full, length)
         put("mamba2-3m", ssm, length)
+    Bundle.objects.update(manifest={"started_at": "2026-11-20T08:00:00+00:00"})
     verdict = verdict_of(load_claims()["empirical-mamba-03"])
     evidence = verdict.evidence
     assert evidence.value == pytest.approx(80)
@@ -70,6 +72,7 @@ def test_a_difference_is_in_points_at_the_longest_length_and_leads_to_the_compar
     assert evidence.high == pytest.approx(100 * (0.8 + ((high_a - 0.9) ** 2 + (0.1 - low_b) ** 2) ** 0.5), abs=2)
     assert (verdict.outcome, verdict.sure) == ("holds", True)
     assert "0.90 against 0.10 at 2K" in evidence.basis
+    assert evidence.measured_on == "2026-11-20", "by the bundle, not by the day on which it came here"
     address = urlsplit(evidence.url)
     assert address.path == "/compare/"
     assert parse_qs(address.query)["suite"] == ["recall@1"]

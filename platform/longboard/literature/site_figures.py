@@ -19,6 +19,7 @@ from longboard.boards.models import Cell, Column
 from longboard.literature.catalogue import Claim
 from longboard.literature.verdicts import Evidence
 from longboard.quantities import length_label
+from longboard.results.dates import measured_at
 from longboard_tasks.catalogue import COST_TASK
 
 TRAINED = 2_048  # tokens: the longest that the zoo's models have seen
@@ -90,9 +91,10 @@ def _weight(pair: Pair) -> tuple[int, object]:
 def found(pairs: Sequence[Pair], stat: tuple[float, float, float], basis: str, *, scaled: bool = False) -> Evidence:
     value, low, high = stat
     devices = sorted({p.subject.hardware.title for p in pairs})
+    days = measured_at([p.subject.last_run_id for p in pairs]).values()
     return Evidence(
         value, low, high, basis, hardware=" and ".join(devices),
-        measured_on=f"{max(p.subject.updated_at for p in pairs):%Y-%m-%d}", same_class=True, scaled=scaled, url=pairs[-1].url,
+        measured_on=f"{max(days):%Y-%m-%d}" if days else "", same_class=True, scaled=scaled, url=pairs[-1].url,
     )  # fmt: skip
 
 
