@@ -198,7 +198,14 @@ def test_an_empty_board_says_how_to_fill_it(client):
     response = client.get("/boards/niah/")
     assert response.status_code == 200
     page = text(parsed(response))
-    assert "Be the first" in page
+    assert "This site has received no result at all yet." in page
+    assert "It will show accuracy against time to first token (ttft) of each system" in page
+    assert "manage.py load_baselines" in page
+    assert (
+        "longboard-worker site submit --model granite-hybrid-3m --pools POOL --suites niah,efficiency --lengths 512,2048"
+        in page
+    )
+    assert "No node takes runs here yet" in page
     assert "Nothing has been measured in this suite yet" in page
     assert "Loosen a filter" not in page
     assert "at tokens" not in page

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from longboard.boards.board_view import BoardView, rankable_metrics
+from longboard.boards.columns import Numbers
 from longboard.boards.metrics import METRICS, costs_of
 from longboard.boards.sources import Place
 from longboard.boards.systems import SIZES, Catalogue
@@ -43,17 +44,22 @@ def choose_hardware(view: BoardView, places: Sequence[Place]) -> tuple[BoardView
     return view, next(place for place in places if place.slug == chosen[0])
 
 
-def choose_length(view: BoardView, counts: Mapping[int, int], both: Mapping[int, int]) -> tuple[BoardView, int]:
-    """The length asked for, or the longest at which MOST of the Systems with most points in the chart have one.
+def choose_length(
+    view: BoardView, counts: Mapping[int, int], both: Mapping[int, int], tells: Callable[[int], bool]
+) -> tuple[BoardView, int]:
+    """The length asked for, or the longest at which MOST of the Systems with most points in the chart have one, and at which
+    the numbers tell any two Systems apart.
 
     `counts`: Systems with an accuracy, by length; `both`: with both numbers. Where no length has both, accuracies decide.
-    Not the fullest length of all: the shortest one is that, and there every System is right.
+    Not the fullest length of all: the shortest one is that, and there every System is right. Nor the longest of all where every
+    System is wrong. `tells` is asked from the longest on; where no length passes it, the longest is taken.
     """
     if not counts or view.length in counts:
         return view, view.length
     found = {n: both.get(n, 0) for n in counts} if any(both.get(n) for n in counts) else dict(counts)
     enough = MOST * max(found.values())
-    default = max(n for n, systems in found.items() if systems >= enough)
+    reached = sorted((n for n, systems in found.items() if systems >= enough), reverse=True)
+    default = next((n for n in reached if found[n] > 1 and tells(n)), reached[0])
     if view.length:
         measured = ", ".join(length_label(n) for n in sorted(counts))
         view = view.with_notice(
@@ -62,6 +68,11 @@ def choose_length(view: BoardView, counts: Mapping[int, int], both: Mapping[int,
             length=0,
         )
     return view, default
+
+
+def tells_apart(gains: Numbers) -> bool:
+    """Whether any two of the intervals have nothing in common."""
+    return len(gains) > 1 and bool(gains["low"].max() > gains["high"].min())
 
 
 def sort_link(view: BoardView, column: str) -> tuple[str, str]:

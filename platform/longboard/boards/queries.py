@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from longboard.boards import figures, plotly
 from longboard.boards.aggregates import tasks_at
 from longboard.boards.board_rows import MatrixRow, Row, matrix_of, points_of, rows_of
 from longboard.boards.board_view import ROWS_PER_PAGE, SORTS, BoardView, find_task
-from longboard.boards.choices import Choice, choose_hardware, choose_length, controls, sort_link, step
+from longboard.boards.choices import Choice, choose_hardware, choose_length, controls, sort_link, step, tells_apart
+from longboard.boards.emptiness import Emptiness, explain
 from longboard.boards.figures import FrontPoint
 from longboard.boards.finding import Found
 from longboard.boards.metrics import METRICS, default_metric, stored_cost
@@ -27,7 +29,7 @@ from longboard.boards.prices import Price, priced
 from longboard.boards.reasons import Partial, Reasons, StoppedRuns, runs_of_page, stopped_runs
 from longboard.boards.reported import source_for
 from longboard.boards.selection import Selection, checked, part, select
-from longboard.boards.sources import key_of
+from longboard.boards.sources import Held, key_of
 from longboard.boards.systems import Catalogue, catalogue, short_names
 from longboard.boards.takeaway import takeaway
 from longboard.quantities import length_label
@@ -74,6 +76,7 @@ class Board:
     plotly_url: str
     lengths_url: str
     cite_url: str
+    emptiness: Emptiness | None  # of a board without a number: why, and how to fill it
     today_url: str  # of a board as of an earlier moment
     is_whole: bool  # the accuracy is a mean over the suite's tasks
 
@@ -103,10 +106,15 @@ def board(found: Found, view: BoardView) -> Board:
     both: Mapping[int, int] = {}
     if view.length not in counts:
         both = source.both(key, cost=rate, cost_place=cost_place, hardware_id=hardware_id)
-    view, length = choose_length(view, counts, both)
+
+    @cache
+    def held_at(length: int) -> Held:
+        return source.held(key, cost=rate, cost_place=cost_place, hardware_id=hardware_id, length=length)
+
+    view, length = choose_length(view, counts, both, lambda length: tells_apart(held_at(length).gains.numbers))
 
     price, is_money = here.price if here else None, rate != view.cost
-    held = source.held(key, cost=rate, cost_place=cost_place, hardware_id=hardware_id, length=length)
+    held = held_at(length)
     held = replace(held, costs=priced(view.cost, held.costs, price))
     stored = source.front(key, cost=rate, hardware_id=hardware_id, length=length) if price or not is_money else None
     partial = source.partial(key, hardware_id=hardware_id) if key.is_whole else Partial()
@@ -196,6 +204,7 @@ def board(found: Found, view: BoardView) -> Board:
         cite_url=view.url("board-cite", **pinned),
         lengths_url=view.url("board-lengths", hardware=pinned["hardware"], length=0),
         updated=f"{held.changed_at:%Y-%m-%d %H:%M} UTC" if held.changed_at else "",
+        emptiness=None if any(counts.values()) else explain(view, found.suite, found.info, task, metric),
         today_url=view.url(as_of="") if view.moment else "",
         is_whole=key.is_whole,
         chance_text=f"{task.chance:.2g}",
