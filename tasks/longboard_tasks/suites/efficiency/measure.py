@@ -2,7 +2,9 @@
 
     ... measure --systems llama-1b mamba2-1b --lengths 1024 16384 --budget-s 300 --out var/efficiency
     ... measure --plan table --budget-s 470 --out var/efficiency
-    ... measure --plan table --systems mamba2-1b --parts energy breakdown --out var/efficiency    # what a table still lacks
+    ... measure --plan table --systems mamba2-1b --parts energy breakdown --out var/efficiency    # of the table, these parts
+    ... measure --plan table --beside tasks/longboard_tasks/suites/efficiency/measured/h100*.json --out var/efficiency
+                                                         # what these reports of this device lack, and nothing else
 
 Each launch is a process of its own; with several GPUs, each measures another System. The report is written again whenever a
 launch has a new row, so a run that is cut short leaves what it had.
@@ -25,8 +27,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from longboard_tasks.contract import SystemSpec
+from longboard_tasks.suites.efficiency.lacking import lacking
 from longboard_tasks.suites.efficiency.plans import config_system, plain_plan, table_plan
-from longboard_tasks.suites.efficiency.report import Report, join_reports
+from longboard_tasks.suites.efficiency.report import Report, join_reports, read_report
 from longboard_tasks.suites.efficiency.request import PARTS, Request
 
 GRACE_S = 20.0  # after its budget a launch is ended; its part stays
@@ -183,6 +186,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--plan", choices=("table",), help="the table of one large GPU, or of it what --systems name")
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="only these, in this order")
+    parser.add_argument(
+        "--beside", nargs="+", type=Path, default=[], help="reports of this device: rows that they have are left out"
+    )
     parser.add_argument("--lengths", type=int, nargs="+", default=[1_024, 4_096, 16_384])
     parser.add_argument("--launches", type=int, default=1)
     parser.add_argument("--dtype", default="bfloat16", choices=("float32", "bfloat16", "float16"))
@@ -191,12 +197,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def make_requests(args: argparse.Namespace) -> list[Request]:
-    """Raises ValueError for a System that is neither an id nor JSON, or that the plan does not have."""
+    """Raises ValueError for a System that is neither an id nor JSON or that the plan does not have, for a report that cannot be
+    read, and where nothing is lacking."""
     requests = list_requests(args)
-    if not args.parts:
+    if args.parts:
+        first = [request for request in requests if request.launch == 1]  # later ones repeat cells alone
+        requests = [request.model_copy(update={"parts": tuple(args.parts)}) for request in first]
+    if not args.beside:
         return requests
-    first = [request for request in requests if request.launch == 1]  # later ones repeat cells alone
-    return [request.model_copy(update={"parts": tuple(args.parts)}) for request in first]
+    try:
+        reports = [read_report(path) for path in args.beside]
+    except OSError as error:
+        raise ValueError(f"No report can be read there: {error}.") from error
+    if not (left := lacking(requests, reports)):
+        raise ValueError("The reports have all of it: nothing to measure.")
+    return left
 
 
 def list_requests(args: argparse.Namespace) -> list[Request]:

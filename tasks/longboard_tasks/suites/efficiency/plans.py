@@ -44,7 +44,8 @@ def table_plan() -> list[Request]:
     """
     common = {
         "prefix_mode": "shared", "chunk": 4 * K, "decode_lengths": DECODED, "breakdown_lengths": FOUR, "cell_s": 4.5,
-        "limit_s": 12, "parts": ("slope", "cells", "batch", "energy", "full_logits", "breakdown", "limits"),
+        "limit_s": 12, "longest_profiled_s": 6.0,
+        "parts": ("slope", "cells", "batch", "energy", "full_logits", "breakdown", "limits"),
     }  # fmt: skip
     all_limits = [(reading, logits, 24 * GIB) for logits in ("full", "last") for reading in ("one_shot", "chunked")]
     limits = {"limits": [("chunked", "last", None), ("chunked", "last", 24 * GIB), ("one_shot", "last", 24 * GIB)]}

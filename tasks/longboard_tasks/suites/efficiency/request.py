@@ -32,6 +32,7 @@ class Request(Spec):
     steps: int = 32
     cell_s: float = 6.0  # one timed stretch
     longest_pass_s: float = 15.0  # a single prefill that is predicted to take longer is not begun
+    longest_profiled_s: float = 2.0  # a prefill that is predicted to take longer is not profiled
     limit_s: float = 20.0  # one limit
     energy_length: int = 16_384
     energy_window_s: float = WINDOW_S + 0.3
