@@ -18,7 +18,7 @@ from longboard.registry.models import Method, Model, Suite, System
 from longboard.reports.models import Report, ReportedNumber
 from longboard.results.models import Bundle, Measurement, Sample, Trust
 from longboard.submissions.models import Attempt, Run, Submission
-from longboard_tasks.catalogue import METRICS
+from longboard_tasks.catalogue.metrics import METRICS
 from longboard_tasks.contract import sha256
 from longboard_tasks.intervals import wilson
 

@@ -10,7 +10,8 @@ from statistics import fmean
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from longboard_tasks.catalogue import METRICS, SUITES
+from longboard_tasks.catalogue.metrics import METRICS
+from longboard_tasks.catalogue.suites import SUITES
 from longboard_tasks.contract import (
     HardwareReport,
     Manifest,

@@ -39,7 +39,7 @@ def seed(systems: int) -> None:
     from longboard.boards.ranking import rebuild_fronts
     from longboard.registry.models import Method, Model, System
     from longboard.submissions.models import Run
-    from longboard_tasks.catalogue import METRICS
+    from longboard_tasks.catalogue.metrics import METRICS
     from longboard_tasks.contract import sha256
     from longboard_tasks.intervals import wilson
 

@@ -62,7 +62,7 @@ def seed(models: int) -> dict[str, int]:
     from tests import factories
 
     from longboard.registry.models import Method, Model, System
-    from longboard_tasks.catalogue import METRICS
+    from longboard_tasks.catalogue.metrics import METRICS
     from longboard_tasks.contract import sha256
     from longboard_tasks.intervals import wilson
 
@@ -257,7 +257,7 @@ def fronts(rounds: int) -> dict[str, Any]:
     from longboard.boards.sources import CostPlace, Key, Live
     from longboard.fleet.models import Hardware
     from longboard.registry.models import Suite
-    from longboard_tasks.catalogue import COST_TASK
+    from longboard_tasks.catalogue.metrics import COST_TASK
 
     suites = {s.name: s.pk for s in Suite.objects.filter(is_current=True)}
     key, hardware = Key(suites["niah"], "single", "accuracy"), Hardware.objects.get().pk

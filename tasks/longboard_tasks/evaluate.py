@@ -16,7 +16,8 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from longboard_tasks.catalogue import SuiteInfo, UnknownName, find_suite
+from longboard_tasks.catalogue.names import UnknownName
+from longboard_tasks.catalogue.suites import SuiteInfo, find_suite
 from longboard_tasks.contract import (
     Manifest,
     Measurement,

@@ -7,7 +7,7 @@ import pytest
 
 from longboard.boards.aggregates import Part, effective_n, means_of, tasks_at
 from longboard.boards.share_intervals import Evidence, interval
-from longboard_tasks.catalogue import SUITES
+from longboard_tasks.catalogue.suites import SUITES
 from longboard_tasks.intervals import wilson
 
 PROFILES = {

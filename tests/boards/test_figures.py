@@ -15,7 +15,7 @@ from longboard.boards.labels import Anchor, Box, place
 from longboard.boards.marks import COLOURS, DASHES, mark_of
 from longboard.boards.templatetags.board_html import line_mark
 from longboard.quantities import quantity
-from longboard_tasks.catalogue import METRICS
+from longboard_tasks.catalogue.metrics import METRICS
 
 ACCURACY, TTFT, DECODE, MEMORY = (
     METRICS[name] for name in ("accuracy", "ttft_ms", "decode_tokens_per_s", "peak_memory_bytes")

@@ -11,7 +11,7 @@ from longboard.boards import summaries
 from longboard.boards.kept import Kept, read_columns
 from longboard.boards.models import Cell, Column
 from longboard.boards.ranking import refresh
-from longboard_tasks.catalogue import COST_TASK
+from longboard_tasks.catalogue.metrics import COST_TASK
 
 pytestmark = pytest.mark.django_db
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import open_tiny, random_ids
 
-from longboard_tasks.catalogue import METHODS
+from longboard_tasks.catalogue.methods import METHODS
 from longboard_tasks.contract import MethodRef
 from longboard_tasks.engine.engine import Counters
 from longboard_tasks.engine.errors import MethodError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longboard_tasks.catalogue import SUITES
+from longboard_tasks.catalogue.suites import SUITES
 from longboard_tasks.engine.byte_tokenizer import build_byte_tokenizer
 from longboard_tasks.engine.errors import SuiteError
 from longboard_tasks.engine.journal import hash_prompt

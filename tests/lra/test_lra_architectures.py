@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from longboard_tasks.catalogue import SUITES
+from longboard_tasks.catalogue.suites import SUITES
 from longboard_tasks.contract import ModelRef
 from longboard_tasks.costmodel import SHEETS
 from longboard_tasks.suites.lra import plan

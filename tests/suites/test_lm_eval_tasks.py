@@ -12,7 +12,7 @@ import transformers
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from longboard_tasks.catalogue import SUITES
+from longboard_tasks.catalogue.suites import SUITES
 from longboard_tasks.engine.byte_tokenizer import build_byte_tokenizer
 from longboard_tasks.engine.engine import open_engine
 from longboard_tasks.engine.errors import SuiteError

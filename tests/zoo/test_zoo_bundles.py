@@ -6,7 +6,7 @@ from tests.signing import make_bundle
 
 from longboard_tasks.baselines import machines, public_key, read_baselines
 from longboard_tasks.baselines.pack import load_key, pack
-from longboard_tasks.catalogue import SUITES
+from longboard_tasks.catalogue.suites import SUITES
 from longboard_tasks.contract import ModelRef, RunSpec, SystemSpec, canonical_json
 from longboard_tasks.zoo.card import say
 from longboard_tasks.zoo.evaluate import ASKS, SPEED, plan

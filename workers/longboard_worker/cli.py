@@ -306,7 +306,8 @@ def run_command(args: argparse.Namespace) -> int:
 
 
 def evaluate_command(args: argparse.Namespace) -> int:
-    from longboard_tasks.catalogue import UnknownName, find_suite
+    from longboard_tasks.catalogue.names import UnknownName
+    from longboard_tasks.catalogue.suites import find_suite
     from longboard_worker.modelnames import model_ref, models_folder
 
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from longboard_tasks.catalogue import SUITES
+from longboard_tasks.catalogue.suites import SUITES
 from longboard_tasks.contract import ResultBundle, SignedBundle, Ticket
 from longboard_worker.client import FencedOff, Refused, SiteClient, Unreachable
 from longboard_worker.evaluator import Evaluator, Failure

@@ -10,7 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from longboard_tasks.catalogue import SUITES, SuiteInfo, UnknownName, find_suite
+from longboard_tasks.catalogue.names import UnknownName
+from longboard_tasks.catalogue.suites import SUITES, SuiteInfo, find_suite
 from longboard_tasks.intervals import wilson
 from longboard_worker.modelnames import model_ref, models_folder
 

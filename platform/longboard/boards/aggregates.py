@@ -17,7 +17,7 @@ from longboard.boards.metrics import MEAN, MEAN_ABOVE_CHANCE, WHOLE_SUITE, mean_
 from longboard.boards.models import Cell, CellScores
 from longboard.boards.share_intervals import Evidence, evidence, interval
 from longboard.results.models import Trust
-from longboard_tasks.catalogue import SuiteInfo, TaskInfo
+from longboard_tasks.catalogue.suites import SuiteInfo, TaskInfo
 from longboard_tasks.intervals import Z95
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]

@@ -10,7 +10,7 @@ import numpy as np
 
 from longboard.boards.labels import Box
 from longboard.quantities import Quantity
-from longboard_tasks.catalogue import MetricInfo
+from longboard_tasks.catalogue.metrics import MetricInfo
 from longboard_tasks.sizes import unit_for
 
 

@@ -21,7 +21,7 @@ from longboard.boards.sources import Number
 from longboard.boards.systems import Catalogue
 from longboard.quantities import Quantity, quantity
 from longboard.results.models import Trust
-from longboard_tasks.catalogue import MetricInfo
+from longboard_tasks.catalogue.metrics import MetricInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from django.urls import reverse
 from longboard.boards.metrics import COSTS, METRICS, costs_of, default_metric
 from longboard.boards.systems import SIZES
 from longboard.results.models import Trust
-from longboard_tasks.catalogue import TRAINING_COSTS, MetricInfo, SuiteInfo, TaskInfo
+from longboard_tasks.catalogue.metrics import TRAINING_COSTS, MetricInfo
+from longboard_tasks.catalogue.suites import SuiteInfo, TaskInfo
 
 SORTS = ("accuracy", "cost", "front")
 LENGTH_SORTS = ("area", "effective", "name")

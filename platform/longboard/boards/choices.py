@@ -13,7 +13,8 @@ from longboard.boards.sources import Place
 from longboard.boards.systems import SIZES, Catalogue
 from longboard.quantities import length_label
 from longboard.results.models import Trust
-from longboard_tasks.catalogue import MetricInfo, SuiteInfo, TaskInfo
+from longboard_tasks.catalogue.metrics import MetricInfo
+from longboard_tasks.catalogue.suites import SuiteInfo, TaskInfo
 
 MOST = 0.75  # of the Systems at the fullest length
 

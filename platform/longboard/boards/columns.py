@@ -18,7 +18,7 @@ import numpy as np
 from longboard.boards.metrics import WHOLE_SUITE
 from longboard.boards.models import Cell, Column, FrontEntry
 from longboard.results.models import Trust
-from longboard_tasks.catalogue import COST_METRICS, COST_TASK, TRAINING_COSTS
+from longboard_tasks.catalogue.metrics import COST_METRICS, COST_TASK, TRAINING_COSTS
 
 NUMBER = np.dtype(
     [

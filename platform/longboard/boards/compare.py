@@ -28,7 +28,7 @@ from longboard.fleet.models import Hardware
 from longboard.quantities import Quantity, length_label, quantity
 from longboard.registry.models import Suite, System
 from longboard.results.models import Bundle
-from longboard_tasks.catalogue import MetricInfo
+from longboard_tasks.catalogue.metrics import MetricInfo
 
 MOST = 5
 

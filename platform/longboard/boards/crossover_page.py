@@ -22,7 +22,7 @@ from longboard.crossings import Crossing as Place
 from longboard.crossings import overtaking
 from longboard.quantities import length_label, quantity
 from longboard.registry.models import System
-from longboard_tasks.catalogue import MetricInfo
+from longboard_tasks.catalogue.metrics import MetricInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from longboard.fleet.models import Pool
 from longboard.quantities import length_label
 from longboard.registry.models import Model, Suite
 from longboard.submissions.models import Run
-from longboard_tasks.catalogue import MetricInfo, SuiteInfo, TaskInfo
+from longboard_tasks.catalogue.metrics import MetricInfo
+from longboard_tasks.catalogue.suites import SuiteInfo, TaskInfo
 from longboard_tasks.suites.lra.tasks import RECIPES
 
 USUAL_LENGTHS = (512, 2_048)  # of a command; suites with lengths of their own take them from there

@@ -18,7 +18,7 @@ from longboard.boards.axes import Scale, cost_scale, gain_domain, length_scale, 
 from longboard.boards.labels import Anchor, Box, place
 from longboard.boards.marks import mark_of
 from longboard.quantities import Quantity, length_label
-from longboard_tasks.catalogue import MetricInfo
+from longboard_tasks.catalogue.metrics import MetricInfo
 
 SURE, MAYBE = 0.9, 0.1  # of being on the front: drawn solid, hollow, or dimmed
 

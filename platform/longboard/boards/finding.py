@@ -19,7 +19,7 @@ from longboard.registry.models import Suite
 from longboard.registry.suites import suite_info
 from longboard.reports.models import Report
 from longboard.submissions.models import Run
-from longboard_tasks.catalogue import SuiteInfo
+from longboard_tasks.catalogue.suites import SuiteInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from longboard.boards.selection import checked, facets_of, masks_of
 from longboard.boards.sources import Number, key_of
 from longboard.boards.systems import Catalogue, catalogue, short_names
 from longboard.quantities import Quantity, length_label, quantity
-from longboard_tasks.catalogue import MetricInfo
+from longboard_tasks.catalogue.metrics import MetricInfo
 
 CURVES = 8  # one for each colour
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from longboard_tasks import catalogue
-from longboard_tasks.catalogue import MetricInfo, SuiteInfo, TaskInfo
+from longboard_tasks.catalogue import metrics
+from longboard_tasks.catalogue.metrics import MetricInfo
+from longboard_tasks.catalogue.suites import SuiteInfo, TaskInfo
 
 WHOLE_SUITE = "all"  # the task that stands for every task of a suite version
 MEAN, MEAN_ABOVE_CHANCE = "mean_accuracy", "mean_above_chance"
@@ -22,12 +23,12 @@ _OURS = (
     MetricInfo(OUTPUT_PRICE, "Price of a million output tokens", _USD, False),
     MetricInfo(PROMPT_PRICE, "Price of a million prompt tokens", _USD, False),
 )
-METRICS = {metric.name: metric for metric in _OURS} | catalogue.METRICS
+METRICS = {metric.name: metric for metric in _OURS} | metrics.METRICS
 
 # A price and the stored metric that it follows: on one hardware both order Systems alike, so they share ranks and fronts.
 PRICED = {OUTPUT_PRICE: "tpot_ms", PROMPT_PRICE: "prefill_tokens_per_s"}
 # All that a board's other axis can be, in the order that pages offer it.
-COSTS = (*catalogue.COST_METRICS, *PRICED)
+COSTS = (*metrics.COST_METRICS, *PRICED)
 FIRST_COST = {"kv": "cache_bytes"}  # suite: what its board opens with, where that is not the first of COSTS
 
 
@@ -49,7 +50,7 @@ def board_info(info: SuiteInfo) -> SuiteInfo:
 def costs_of(info: SuiteInfo) -> tuple[str, ...]:
     """What the other axis of a suite's boards can be, the usual one first."""
     if info.trains:
-        return catalogue.TRAINING_COSTS
+        return metrics.TRAINING_COSTS
     first = FIRST_COST.get(info.name, COSTS[0])
     return first, *(cost for cost in COSTS if cost != first)
 
@@ -62,7 +63,7 @@ def mean_length(info: SuiteInfo) -> int:
 def cost_task(info: SuiteInfo, task: str) -> str:
     """The task whose costs stand beside a task's accuracy: its own where it trains, beside the mean that of the longest task."""
     if not info.trains:
-        return catalogue.COST_TASK
+        return metrics.COST_TASK
     return next(t.name for t in info.tasks if mean_length(info) in t.lengths) if task == WHOLE_SUITE else task
 
 

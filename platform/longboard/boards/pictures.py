@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from longboard.boards.figures import NARROW, FrontPoint, draw_front
-from longboard_tasks.catalogue import MetricInfo
+from longboard_tasks.catalogue.metrics import MetricInfo
 
 MOST = 96  # pairs of pictures, 15 MB with 60 marks each: eight lengths and twelve costs
 

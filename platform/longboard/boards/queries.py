@@ -34,7 +34,8 @@ from longboard.boards.systems import Catalogue, catalogue, short_names
 from longboard.boards.takeaway import takeaway
 from longboard.quantities import length_label
 from longboard.registry.models import Suite
-from longboard_tasks.catalogue import MetricInfo, TaskInfo
+from longboard_tasks.catalogue.metrics import MetricInfo
+from longboard_tasks.catalogue.suites import TaskInfo
 
 DRAWN = 60  # points of a chart with mark, link and whiskers; the other contenders are dots
 ALL_LENGTHS_UP_TO = 1_000  # Systems: up to here the reasons at every length are read at once

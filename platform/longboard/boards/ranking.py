@@ -19,7 +19,8 @@ from longboard.boards.models import Cell, CellScores, Column, FrontEntry
 from longboard.boards.paired import rank_ranges
 from longboard.fleet.models import Hardware
 from longboard.registry.suites import suite_info
-from longboard_tasks.catalogue import COST_METRICS, TRAINING_COSTS, SuiteInfo
+from longboard_tasks.catalogue.metrics import COST_METRICS, TRAINING_COSTS
+from longboard_tasks.catalogue.suites import SuiteInfo
 
 DUE_AT_ONCE = 200  # Columns that one `refresh_due` takes
 DRAWS = 400

@@ -20,7 +20,7 @@ from longboard.boards.prices import PRICE_FIELDS, Price, price_of
 from longboard.boards.reasons import Partial, run_url
 from longboard.fleet.models import Hardware
 from longboard.quantities import Quantity, quantity
-from longboard_tasks.catalogue import SuiteInfo
+from longboard_tasks.catalogue.suites import SuiteInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from longboard.boards.figures import FrontPoint
 from longboard.boards.metrics import OUTPUT_PRICE, PROMPT_PRICE
 from longboard.quantities import length_label
-from longboard_tasks.catalogue import MetricInfo
+from longboard_tasks.catalogue.metrics import MetricInfo
 
 # How the cheapest System is praised: alone, and against the most accurate one.
 CHEAPEST = {

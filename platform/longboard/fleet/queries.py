@@ -16,7 +16,7 @@ from longboard.boards.models import Cell
 from longboard.fleet.models import Hardware, Node, Pool
 from longboard.quantities import ago_text, count_text, duration_text, length_label
 from longboard.submissions.models import Attempt, Run
-from longboard_tasks.catalogue import SUITES
+from longboard_tasks.catalogue.suites import SUITES
 from longboard_tasks.sizes import bytes_text
 
 

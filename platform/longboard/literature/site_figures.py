@@ -20,7 +20,7 @@ from longboard.literature.catalogue import Claim
 from longboard.literature.verdicts import Evidence
 from longboard.quantities import length_label
 from longboard.results.dates import measured_at
-from longboard_tasks.catalogue import COST_TASK
+from longboard_tasks.catalogue.metrics import COST_TASK
 
 TRAINED = 2_048  # tokens: the longest that the zoo's models have seen
 FULL, SSM, SSM_1, HYBRID = "llama-3m", "mamba2-3m", "mamba-3m", "granite-hybrid-3m"

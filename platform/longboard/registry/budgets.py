@@ -24,7 +24,8 @@ from longboard.quantities import Quantity, length_label, quantity
 from longboard.registry.models import Suite, System
 from longboard.registry.queries import Option
 from longboard.registry.suites import suite_info
-from longboard_tasks.catalogue import COST_METRICS, METRICS, SuiteInfo
+from longboard_tasks.catalogue.metrics import COST_METRICS, METRICS
+from longboard_tasks.catalogue.suites import SuiteInfo
 from longboard_tasks.intervals import wilson
 
 COSTS = ("cache_bytes", "ttft_ms", "tpot_ms", "peak_memory_bytes")

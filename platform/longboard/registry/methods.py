@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from longboard.registry.budgets import BudgetView, budget_view
 from longboard.registry.models import Method
-from longboard_tasks.catalogue import METHODS, MethodInfo
+from longboard_tasks.catalogue.methods import METHODS, MethodInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from longboard.registry.suites import suite_info
 from longboard.results.models import Measurement
 from longboard.submissions.models import Run
 from longboard.submissions.queries import FAILURE_WORDS
-from longboard_tasks.catalogue import METRICS, MetricInfo, SuiteInfo, TaskInfo
+from longboard_tasks.catalogue.metrics import METRICS, MetricInfo
+from longboard_tasks.catalogue.suites import SuiteInfo, TaskInfo
 from longboard_tasks.intervals import wilson
 
 # --- Models ----------------------------------------------------------------------------------------------------------

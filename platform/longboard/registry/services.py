@@ -11,8 +11,9 @@ from django.utils.text import slugify
 from longboard.accounts.models import User
 from longboard.errors import BadRequest, NotFound
 from longboard.registry.models import Method, Model, Suite, System
-from longboard_tasks import catalogue
 from longboard_tasks.architectures import architecture_of
+from longboard_tasks.catalogue.methods import METHODS
+from longboard_tasks.catalogue.suites import SUITES
 from longboard_tasks.contract import MethodRef, ModelRef, Runtime, SystemSpec
 from longboard_tasks.shapes import load_shapes
 from longboard_tasks.suites.lra.architectures import ArchitectureError, Variant, check_architecture, known
@@ -25,7 +26,7 @@ def sync_catalogue() -> None:
 
     A suite's older versions keep their rows, and their results keep them.
     """
-    for suite in catalogue.SUITES.values():
+    for suite in SUITES.values():
         Suite.objects.filter(name=suite.name).exclude(version=suite.version).update(is_current=False)
         Suite.objects.update_or_create(
             name=suite.name,
@@ -38,7 +39,7 @@ def sync_catalogue() -> None:
                 "is_current": True,
             },
         )
-    for method in catalogue.METHODS.values():
+    for method in METHODS.values():
         Method.objects.update_or_create(
             name=method.name,
             defaults={
@@ -185,7 +186,7 @@ def system_for(*, model: Model, method: MethodRef, runtime: Runtime) -> System:
 
 def _check_method(method: MethodRef) -> None:
     """A budget and settings that the node would refuse are refused before a run is made. Raises BadRequest."""
-    info = catalogue.METHODS.get(method.name)
+    info = METHODS.get(method.name)
     if info is None:  # of an older catalogue
         return
     if info.budgets and method.budget not in info.budgets:

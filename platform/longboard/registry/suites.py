@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from longboard.registry.models import Suite
-from longboard_tasks.catalogue import SuiteInfo, TaskInfo
+from longboard_tasks.catalogue.suites import SuiteInfo, TaskInfo
 
 
 def suite_info(suite: Suite) -> SuiteInfo:

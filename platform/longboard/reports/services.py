@@ -18,7 +18,7 @@ from longboard.repeats import stored_once
 from longboard.reports.models import Report, ReportedNumber
 from longboard.reports.requests import NumberIn, ReportRequest
 from longboard.submissions.models import Submission
-from longboard_tasks.catalogue import SuiteInfo
+from longboard_tasks.catalogue.suites import SuiteInfo
 from longboard_tasks.contract import MethodRef, Runtime
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 
 from longboard.results.models import Bundle, Measurement, Trust
 from longboard.submissions.models import Run
-from longboard_tasks.catalogue import METRICS
+from longboard_tasks.catalogue.metrics import METRICS
 
 # Where a suite's definition states none. Shares: two samples of a hundred may fall otherwise on another machine
 # (platform peers, 5.4); times and sizes: MLPerf's band for a repeated measurement.

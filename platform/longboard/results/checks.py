@@ -14,7 +14,7 @@ from statistics import fmean
 from typing import Protocol
 
 from longboard.results.roofline import Roof, too_fast
-from longboard_tasks.catalogue import METRICS, SOMETIMES_ABSENT
+from longboard_tasks.catalogue.metrics import METRICS, SOMETIMES_ABSENT
 from longboard_tasks.contract import (
     HardwareReport,
     Measurement,

@@ -22,7 +22,7 @@ from longboard.results.models import Bundle, Measurement, Sample
 from longboard.submissions.curves import Curves, curves_of
 from longboard.submissions.models import Attempt, Run, Submission
 from longboard.submissions.picking import queue_place
-from longboard_tasks.catalogue import METRICS
+from longboard_tasks.catalogue.metrics import METRICS
 
 SAMPLES_PER_PAGE = 25
 LOG_LINES = 200

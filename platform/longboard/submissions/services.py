@@ -25,7 +25,7 @@ from longboard.submissions.quota import LEAST_HOLD_S, check_quota
 from longboard.submissions.requests import MAX_RUNS, SubmissionRequest
 from longboard.submissions.training import Unit
 from longboard.submissions.transitions import move
-from longboard_tasks.catalogue import TaskInfo
+from longboard_tasks.catalogue.suites import TaskInfo
 from longboard_tasks.contract import MethodRef, Runtime
 from longboard_tasks.suites.lra.architectures import Variant
 

@@ -9,7 +9,7 @@ from longboard.errors import BadRequest
 from longboard.registry.models import Model, Suite
 from longboard.registry.suites import suite_info
 from longboard.submissions.requests import SubmissionRequest
-from longboard_tasks.catalogue import TaskInfo
+from longboard_tasks.catalogue.suites import TaskInfo
 from longboard_tasks.suites.lra.architectures import (
     MAX_TRAININGS,
     ArchitectureError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from longboard_tasks.catalogue import METHODS
+from longboard_tasks.catalogue.methods import METHODS
 
 BUDGET = 0.25  # of methods that have more than one
 CURVES = ("streaming_llm", "snapkv")  # at the shortest length also with the other budgets of the protocol

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from longboard_tasks.catalogue import METHODS
+from longboard_tasks.catalogue.methods import METHODS
 from longboard_tasks.contract import MethodRef
 from longboard_tasks.engine.chunk_attention import use_chunk_attention
 from longboard_tasks.engine.methods import LooksAtModel, build_method

@@ -20,7 +20,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 import torch
 
-from longboard_tasks.catalogue import METHODS, find_suite
+from longboard_tasks.catalogue.methods import METHODS
+from longboard_tasks.catalogue.suites import find_suite
 from longboard_tasks.contract import MethodRef, ModelRef, ResultBundle, RunSpec, Runtime, SystemSpec
 from longboard_tasks.engine.errors import EvaluationError
 from longboard_tasks.engine.methods import LooksAtModel, build_method

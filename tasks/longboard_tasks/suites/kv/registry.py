@@ -1,4 +1,4 @@
-"""From a MethodRef to a Method. Names, budgets and families stand in `longboard_tasks.catalogue`; here is what runs."""
+"""From a MethodRef to a Method. Names, budgets and families stand in `longboard_tasks.catalogue.methods`; here is what runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from longboard_tasks.catalogue import METHODS
+from longboard_tasks.catalogue.methods import METHODS
 from longboard_tasks.contract import MethodRef
 from longboard_tasks.engine.errors import MethodError
 from longboard_tasks.suites.kv.policies import POLICIES

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from longboard_tasks.catalogue import SUITES
+from longboard_tasks.catalogue.suites import SUITES
 from longboard_tasks.contract import ModelRef
 from longboard_tasks.suites.lra.architectures import PATH, key_of, place_of, shape_of
 from longboard_tasks.suites.lra.efficiency import mixer_flops

@@ -1,23 +1,12 @@
-"""What suites, tasks, metrics and methods exist. No torch here: the platform reads this to check and to price a request."""
+"""The suites and their tasks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from longboard_tasks.contract import Unit
-
-
-class UnknownName(ValueError):
-    """A suite, task, metric or method that the catalogue does not have; the message lists what it has."""
-
-
-@dataclass(frozen=True, slots=True)
-class MetricInfo:
-    name: str
-    title: str
-    unit: Unit
-    higher_is_better: bool
+from longboard_tasks.catalogue.metrics import TRAINING_COSTS
+from longboard_tasks.catalogue.names import UnknownName
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,80 +51,6 @@ class SuiteInfo:
             f'Task "{name}" is not in suite {self.label}. It has: {", ".join(t.name for t in self.tasks)}.'
         )
 
-
-Phase = Literal["none", "prefill", "decode", "both"]
-
-
-@dataclass(frozen=True, slots=True)
-class MethodInfo:
-    """What a page and a request need to know of a Method; `longboard_tasks.suites.kv` has the code.
-
-    phase       when the cache is made smaller: after the prompt, while decoding, or both
-    needs       what the method looks at beside keys and values
-    budgets     the only budgets it has beside 1; empty: any. Of a quantised cache: its bits of 16
-    parameters  settings and their defaults
-    """
-
-    name: str
-    title: str
-    family: str
-    summary: str
-    takes_budget: bool
-    source: str = ""
-    phase: Phase = "none"
-    needs: str = "nothing"
-    budgets: tuple[float, ...] = ()
-    parameters: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def needs_attention(self) -> bool:
-        return "attention" in self.needs
-
-
-METRICS = {
-    metric.name: metric
-    for metric in (
-        MetricInfo("accuracy", "Accuracy", "share", True),
-        MetricInfo("accuracy_by_depth", "Accuracy by depth", "share", True),
-        MetricInfo("accuracy_official", "Accuracy, official scorer", "share", True),
-        MetricInfo("accuracy_characters", "Accuracy by character", "share", True),
-        MetricInfo("ttft_ms", "Time to first token (TTFT)", "ms", False),
-        MetricInfo("tpot_ms", "Time per output token (TPOT)", "ms", False),
-        MetricInfo("prefill_tokens_per_s", "Prefill rate", "tokens/s", True),
-        MetricInfo("decode_tokens_per_s", "Decode rate", "tokens/s", True),
-        MetricInfo("peak_memory_bytes", "Peak memory", "bytes", False),
-        MetricInfo("cache_bytes", "Cache and state", "bytes", False),
-        MetricInfo("decode_j_per_token", "Energy per output token", "J", False),
-        MetricInfo("prefill_j_per_token", "Energy per prompt token", "J", False),
-        MetricInfo("train_tokens_per_s", "Training rate", "tokens/s", True),
-        MetricInfo("train_peak_memory_bytes", "Peak memory of training", "bytes", False),
-        MetricInfo("forward_tokens_per_s", "Inference rate", "tokens/s", True),
-        MetricInfo("forward_peak_memory_bytes", "Peak memory of inference", "bytes", False),
-    )
-}
-
-# What the other axis of a front can be, in the order that pages offer it; all from efficiency/generate.
-COST_METRICS = (
-    "ttft_ms",
-    "tpot_ms",
-    "peak_memory_bytes",
-    "cache_bytes",
-    "decode_tokens_per_s",
-    "prefill_tokens_per_s",
-    "decode_j_per_token",
-    "prefill_j_per_token",
-)
-COST_TASK = "generate"
-# The other axis for suites that train: of the accuracy's own task, at its own length.
-TRAINING_COSTS = ("train_tokens_per_s", "train_peak_memory_bytes", "forward_tokens_per_s")
-# A whole bundle may lack these: energy without a valid window of a counter; depths are those that the samples have.
-# A CPU has no counter for the memory of one pass.
-SOMETIMES_ABSENT = frozenset(
-    {
-        "accuracy_by_depth", "decode_j_per_token", "prefill_j_per_token", "forward_peak_memory_bytes",
-        "train_peak_memory_bytes",
-    }
-)  # fmt: skip
 
 ONE = ("accuracy",)
 DEPTHS = ("accuracy", "accuracy_by_depth")
@@ -373,99 +288,8 @@ SUITES = {
     )
 }
 
-_AWARE = ("question_aware", "false")
-_WINDOW = (("window_size", "64"), ("kernel_size", "5"), ("pooling", "avg"))
-_PACKED = (("group", "32"), ("residual", "128"), _AWARE)
-
-METHODS = {
-    method.name: method
-    for method in (
-        MethodInfo("none", "Full cache", "none", "The model as it is: every key and value is kept.", False),
-        MethodInfo(
-            "int8", "8-bit cache", "quantised",
-            "Keys in groups of 32 tokens a channel, values in groups of 32 channels a token; the last 128 tokens stay.",
-            True, "Liu et al. 2024 (KIVI, arXiv:2402.02750)", "both", "nothing", (0.5,), _PACKED,
-        ),
-        MethodInfo(
-            "int4", "4-bit cache", "quantised", "As the 8-bit cache, with 16 levels a number.",
-            True, "Liu et al. 2024 (KIVI, arXiv:2402.02750)", "both", "nothing", (0.25,), _PACKED,
-        ),
-        MethodInfo(
-            "int2", "2-bit cache", "quantised", "As the 8-bit cache, with 4 levels a number.",
-            True, "Liu et al. 2024 (KIVI, arXiv:2402.02750)", "both", "nothing", (0.125,), _PACKED,
-        ),
-        MethodInfo(
-            "streaming_llm", "StreamingLLM", "window", "The first 4 tokens and the most recent ones.",
-            True, "Xiao et al. 2023 (arXiv:2309.17453)", "both", "nothing", (), (("n_sink", "4"), _AWARE),
-        ),
-        MethodInfo(
-            "h2o", "H2O", "token dropping", "Half of the budget to recent tokens, half to those that got most attention so far.",
-            True, "Zhang et al. 2023 (arXiv:2306.14048)", "both", "attention of every query", (), (_AWARE,),
-        ),
-        MethodInfo(
-            "snapkv", "SnapKV", "token dropping", "What the last 64 queries look at, pooled over neighbours, and those 64.",
-            True, "Li et al. 2024 (arXiv:2404.14469)", "prefill", "attention of a window", (), (*_WINDOW, _AWARE),
-        ),
-        MethodInfo(
-            "pyramidkv", "PyramidKV", "token dropping", "SnapKV's choice, with more room in the first layers than in the last.",
-            True, "Cai et al. 2024 (arXiv:2406.02069)", "prefill", "attention of a window", (),
-            (("beta", "20"), *_WINDOW, _AWARE),
-        ),
-        MethodInfo(
-            "tova", "TOVA", "token dropping", "What the last query looks at, over all heads of a layer.",
-            True, "Oren et al. 2024 (arXiv:2401.06104)", "both", "attention of the last query", (), (_AWARE,),
-        ),
-        MethodInfo(
-            "knorm", "Key norm", "token dropping", "Tokens whose keys are shortest.",
-            True, "Devoto et al. 2024 (arXiv:2406.11430)", "both", "nothing", (), (_AWARE,),
-        ),
-        MethodInfo(
-            "expected_attention", "Expected attention", "token dropping",
-            "Attention that the queries to come would pay, were they like those of the prompt, times the size of the value.",
-            True, "Devoto et al. 2025 (arXiv:2510.00636)", "prefill", "mean and covariance of the queries", (),
-            (
-                ("n_future_positions", "512"), ("n_sink", "4"), ("use_covariance", "true"), ("use_vnorm", "true"),
-                ("epsilon", "0"), _AWARE,
-            ),
-        ),
-        MethodInfo(
-            "observed_attention", "Observed attention", "token dropping",
-            "Attention that a token got from the prompt, per query that could see it: what an oracle of the prompt would keep.",
-            True, "kvpress (NVIDIA), after H2O", "prefill", "attention of every query", (), (_AWARE,),
-        ),
-        MethodInfo(
-            "random", "Random eviction", "token dropping", "Any token, by a fixed draw: the control.",
-            True, "", "both", "nothing", (), (("seed", "0"), _AWARE),
-        ),
-        MethodInfo(
-            "lazy_layers", "Lazy layers", "layer-wise window",
-            "Layers that look at first and recent tokens anyway keep only those; the busiest layers keep everything.",
-            True, "After Zhang et al. 2024 (LightTransfer, arXiv:2410.13846)", "prefill", "attention of a window", (),
-            (("n_sink", "4"), ("n_recent", "1020"), ("n_last", "64"), _AWARE),
-        ),
-        MethodInfo(
-            "prompt_compression", "Prompt compression", "prompt compression",
-            "Tokens that the model could have guessed are left out, and the rest is read again as the prompt.",
-            True, "Li et al. 2023 (Selective Context, arXiv:2310.06201)", "prefill", "log-probabilities of the prompt", (),
-            (_AWARE,),
-        ),
-    )
-}  # fmt: skip
-
 
 def find_suite(name: str) -> SuiteInfo:
     if name not in SUITES:
         raise UnknownName(f'Suite "{name}" is not known. There are: {", ".join(SUITES)}.')
     return SUITES[name]
-
-
-def find_metric(name: str) -> MetricInfo:
-    if name not in METRICS:
-        raise UnknownName(f'Metric "{name}" is not known. There are: {", ".join(METRICS)}.')
-    return METRICS[name]
-
-
-def find_method(name: str) -> MethodInfo:
-    if name not in METHODS:
-        raise UnknownName(f'Method "{name}" is not known. There are: {", ".join(METHODS)}.')
-    return METHODS[name]
