@@ -35,7 +35,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
 
 test-gpu: $(VENV)/.dev
-	TRITON_INTERPRET=0 $(BIN)/python -m pytest tests/kernels $(ARGS)
+	TRITON_INTERPRET=0 $(BIN)/python -m pytest -c tests/kernels/gpu.ini --rootdir=. -n auto tests/kernels $(ARGS)
 
 test-faults: $(VENV)/.dev
 	FAULTS=all $(BIN)/python -m pytest tests/faults $(ARGS)
