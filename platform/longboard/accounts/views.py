@@ -21,8 +21,8 @@ from longboard.form_errors import show_on
 from longboard.quantities import duration_text
 from longboard.reports.models import Report
 from longboard.reports.queries import report_lines
-from longboard.submissions.queries import submissions_of
 from longboard.submissions.quota import quota_of
+from longboard.submissions.submission_page import submissions_of
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -15,8 +15,8 @@ from django.urls import reverse
 
 from longboard.boards.systems import SystemFacts
 from longboard.quantities import length_label
+from longboard.submissions.failures import FAILURE_WORDS
 from longboard.submissions.models import Run
-from longboard.submissions.queries import FAILURE_WORDS
 
 RUNS = 5_000  # without a number, at most, that one board looks at
 

@@ -21,8 +21,8 @@ from longboard.boards.models import Cell
 from longboard.boards.paired import paired_difference
 from longboard.boards.reasons import run_url
 from longboard.quantities import Quantity, length_label, quantity
+from longboard.registry.model_page import Option
 from longboard.registry.models import Suite, System
-from longboard.registry.queries import Option
 from longboard.registry.suites import suite_info
 from longboard_tasks.catalogue.metrics import COST_METRICS, METRICS
 from longboard_tasks.catalogue.suites import SuiteInfo

@@ -10,25 +10,28 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from longboard.errors import LongboardError
 from longboard.form_errors import show_on
-from longboard.registry import queries, services
+from longboard.registry import services
 from longboard.registry.arena import arena_of
 from longboard.registry.budgets import budget_view
 from longboard.registry.extent import extents
 from longboard.registry.forms import HubModelForm
 from longboard.registry.methods import method_lines, method_page
+from longboard.registry.model_lists import model_lines
+from longboard.registry.model_page import model_page
+from longboard.registry.suite_page import suite_lines, suite_page
 from longboard.submissions.models import Run
-from longboard.submissions.queries import latest_runs
+from longboard.submissions.run_lists import latest_runs
 
 
 @require_safe
 def models(request: HttpRequest) -> HttpResponse:
     search = request.GET.get("search", "").replace("\x00", "").strip()[:80]
-    return render(request, "registry/models.html", {"models": queries.model_lines(search), "search": search})
+    return render(request, "registry/models.html", {"models": model_lines(search), "search": search})
 
 
 @require_safe
 def model(request: HttpRequest, slug: str) -> HttpResponse:
-    page = queries.model_page(slug, request.GET)
+    page = model_page(slug, request.GET)
     if page is None:
         raise Http404(f'There is no model "{slug}". The models page lists those that there are.')
     runs = latest_runs(Run.objects.filter(system__model=page.model), timezone.now(), most=15)
@@ -51,13 +54,13 @@ def register_model(request: HttpRequest) -> HttpResponse:
 @require_safe
 def suites(request: HttpRequest) -> HttpResponse:
     measured = extents()
-    lines = [(page, measured.get(page.suite.pk, "")) for page in queries.suite_lines()]
+    lines = [(page, measured.get(page.suite.pk, "")) for page in suite_lines()]
     return render(request, "registry/suites.html", {"suites": lines})
 
 
 @require_safe
 def suite(request: HttpRequest, name: str) -> HttpResponse:
-    page = queries.suite_page(name)
+    page = suite_page(name)
     if page is None:
         raise Http404(f'There is no suite "{name[:60]}". The suites page lists those that there are.')
     return render(request, "registry/suite.html", {"page": page, "arena": arena_of(page.suite, request.GET)})

@@ -9,8 +9,8 @@ from django import forms
 
 from longboard.fleet.models import Pool
 from longboard.quantities import length_label
+from longboard.registry.model_lists import model_groups, position_text
 from longboard.registry.models import Method, Model, Suite
-from longboard.registry.queries import model_groups, position_text
 from longboard.registry.suites import suite_info
 from longboard.submissions.requests import SubmissionRequest
 from longboard_tasks.contract import MAX_SAMPLES

@@ -19,10 +19,13 @@ from longboard.errors import LongboardError
 from longboard.form_errors import show_invalid_on, show_on
 from longboard.registry.models import Model
 from longboard.results.models import Bundle
-from longboard.submissions import queries, services
+from longboard.submissions import services
 from longboard.submissions.forms import SubmissionForm
 from longboard.submissions.models import Run, Submission
 from longboard.submissions.quotes import quote
+from longboard.submissions.run_page import find_run, live_run, run_page
+from longboard.submissions.sample_page import sample_page
+from longboard.submissions.submission_page import submission_page
 
 
 @login_required
@@ -75,7 +78,7 @@ def price(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def submission(request: HttpRequest, submission_id: UUID) -> HttpResponse:
-    page = queries.submission_page(submission_id, request.user, timezone.now())
+    page = submission_page(submission_id, request.user, timezone.now())
     if page is None:
         raise Http404("There is no such submission.")
     template = "submissions/_submission.html" if is_partial(request) else "submissions/submission.html"
@@ -86,11 +89,11 @@ def submission(request: HttpRequest, submission_id: UUID) -> HttpResponse:
 def run(request: HttpRequest, run_id: UUID) -> HttpResponse:
     row = _find_run(run_id)
     if is_partial(request):
-        live = queries.live_run(row)
+        live = live_run(row)
         return _live(request, render(request, "submissions/_run.html", {"live": live}), is_final=live.is_final)
     context = {
-        "page": queries.run_page(row, request.user),
-        "samples": queries.sample_page(
+        "page": run_page(row, request.user),
+        "samples": sample_page(
             row,
             after=request.GET.get("after", "")[:80].replace("\x00", ""),
             depth=request.GET.get("depth", ""),
@@ -152,7 +155,7 @@ def cancel_submission(request: HttpRequest, submission_id: UUID) -> HttpResponse
 
 
 def _find_run(run_id: UUID) -> Run:
-    row = queries.find_run(run_id)
+    row = find_run(run_id)
     if row is None:
         raise Http404("There is no such run.")
     return row
