@@ -1,4 +1,4 @@
-"""A scratch database file for each test session, so that sessions side by side, or one killed before, disturb no other."""
+"""Scratch files for each test session, so that sessions side by side, or one killed before, disturb no other."""
 
 from __future__ import annotations
 
@@ -21,11 +21,16 @@ _scratch = pytest.StashKey[str]()
 def pytest_configure(config: pytest.Config) -> None:
     # All tests call from one address; those about limits set their own.
     settings.REQUESTS_PER_MINUTE = dict.fromkeys(settings.REQUESTS_PER_MINUTE, 10**8)
+    scratch = Path(tempfile.mkdtemp(prefix="longboard-test-"))
+    config.stash[_scratch] = str(scratch)
+    # Where `make demo` has collected the static files, pages ask for their hashed names, and a live server has only the plain
+    # ones: a browser would see no style at all.
+    settings.STATIC_ROOT = scratch / "static"
+    settings.STATIC_ROOT.mkdir()
     database = settings.DATABASES["default"]
     if "sqlite" in str(database["ENGINE"]):
-        config.stash[_scratch] = tempfile.mkdtemp(prefix="longboard-test-")
         # A left-over -wal or -shm file beside a fresh database of the same name is a "disk I/O error".
-        database["TEST"]["NAME"] = str(Path(config.stash[_scratch]) / "test.sqlite3")
+        database["TEST"]["NAME"] = str(scratch / "test.sqlite3")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -32,6 +32,11 @@ def chromium():
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
+def is_lost(answer) -> bool:
+    """A stylesheet, script or picture that is not there: the page would be another one."""
+    return "/static/" in answer.url and answer.status >= 400
+
+
 @pytest.fixture
 def open_page(chromium, live_server):
     """Opens pages of the site: `open_page("/path", width=360, theme="dark", javascript=False)`."""
@@ -52,6 +57,9 @@ def open_page(chromium, live_server):
         page.set_default_timeout(8_000)
         page.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on(
+            "response", lambda answer: complaints.append(f"{answer.status} {answer.url}") if is_lost(answer) else None
+        )
         page.goto(path)
         return page
 
