@@ -2,7 +2,7 @@
 
     python docs/take_screenshots.py http://127.0.0.1:8000 [--lengths 1024 4096] [--out docs/screenshots]
 
-Without --lengths: the shortest and the longest length of the board. Needs playwright and a Chromium (LONGBOARD_CHROMIUM).
+Without --lengths: the shortest and the longest length of the board. The site has loaded the baselines that ship. Needs playwright and a Chromium (LONGBOARD_CHROMIUM).
 """
 
 from __future__ import annotations
@@ -61,6 +61,11 @@ def main() -> None:
         picture(f"/crossover/?{'&'.join(asked.split('&')[:2])}", "crossover")
         picture(f"/systems/{slugs[0]}/", "system", full=False)
         picture("/", "home")
+        picture("/boards/kv/", "board-kv")
+        picture("/methods/", "methods")
+        picture("/methods/snapkv/", "method")
+        for length in (512, 16_384):
+            picture(f"/boards/niah/?hardware=h200-x4-zoo&length={length}", f"zoo-{length}")
         page = browser.new_page()
         page.goto(f"{site}/boards/niah/?length={lengths[0]}")
         model = page.locator("table.board tbody th a").first.get_attribute("href")

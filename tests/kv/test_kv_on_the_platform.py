@@ -76,6 +76,12 @@ def test_methods_run_end_to_end_and_stand_beside_the_full_cache(client, ada, tmp
     with django_assert_max_num_queries(12):
         response = client.get("/methods/streaming_llm/")
     full, agnostic, aware = rows_of(response)
+    svg, key = ("//svg[contains(@class, 'wide')]//a[@class]/path[@class='mark']", "//tbody//svg/path[@class='mark']")
+    shapes = [
+        [(path.getparent().get("class").split()[1], path.get("d")) for path in parsed(response).xpath(at)]
+        for at in (svg, key)
+    ]
+    assert sorted(shapes[0]) == sorted(shapes[1]), "a system has one look in the chart and in the table"
     assert full["Budget"] == "full cache"
     assert agnostic["Budget"] == "0.25"
     assert "question seen" in aware["Budget"]

@@ -46,15 +46,19 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class BudgetRow:
+    system_id: int
     label: str
     url: str
-    mark: Mark
     is_full: bool
     budget: str
     settings: str
     kept: str  # measured cache bytes as a share of the full cache's
     costs: tuple[tuple[Quantity | None, str], ...]  # number, its run's address; in the order of the titles
     scores: tuple[Score | None, ...]
+
+    @property
+    def mark(self) -> Mark:
+        return mark_of(self.system_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +209,9 @@ def _row(
         for key, value in sorted(system.settings.items())
     ]
     return BudgetRow(
+        system_id=system.pk,
         label=system.label,
         url=reverse("system", args=[system.slug]),
-        mark=mark_of(system.pk),
         is_full=is_full,
         budget=("full cache" if is_full else f"{system.budget:g}")
         if is_one_method or is_full
@@ -258,10 +262,12 @@ def _score(mine: Scores, full: Scores) -> Score | None:
 def _points(rows: Sequence[BudgetRow], columns: Sequence[str]) -> list[FrontPoint]:
     """Accuracy over all tasks against the measured bytes of the cache."""
     found = []
-    for number, row in enumerate(rows):
+    for row in rows:
         cache, score = row.costs[0][0], row.scores[0] if columns else None
         if cache is not None and score is not None and cache.number > 0:
-            found.append(FrontPoint(number, row.label, row.url, score.accuracy, cache, on_front=False, probability=1.0))
+            found.append(
+                FrontPoint(row.system_id, row.label, row.url, score.accuracy, cache, on_front=False, probability=1.0)
+            )
     return found
 
 
