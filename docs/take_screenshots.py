@@ -61,8 +61,7 @@ def main() -> None:
         picture(f"/crossover/?{'&'.join(asked.split('&')[:2])}", "crossover")
         picture(f"/systems/{slugs[0]}/", "system", full=False)
         picture("/", "home")
-        picture("/boards/kv/", "board-kv")
-        picture("/methods/", "methods")
+        picture("/boards/kv/", "board-kv", full=False)
         picture("/methods/snapkv/", "method")
         for length in (512, 16_384):
             picture(f"/boards/niah/?hardware=h200-x4-zoo&length={length}", f"zoo-{length}")
