@@ -2,7 +2,8 @@
 
     python docs/take_screenshots.py http://127.0.0.1:8000 [--lengths 1024 4096] [--out docs/screenshots]
 
-Without --lengths: the shortest and the longest length of the board. The site has loaded the baselines that ship. Needs playwright and a Chromium (LONGBOARD_CHROMIUM).
+Without --lengths: the shortest and the longest length of the board. The site has loaded the baselines that ship. Needs
+playwright and a Chromium (LONGBOARD_CHROMIUM).
 """
 
 from __future__ import annotations
