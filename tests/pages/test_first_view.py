@@ -1,4 +1,4 @@
-"""Which cost a board opens with, and that an address always says which one it means."""
+"""Which cost and task a board opens with, and that an address always says which one it means."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from tests import factories
-from tests.pages.reading import chosen, parsed
+from tests.pages.reading import chosen, options, parsed
 
 from longboard.boards.board_view import BoardView
 from longboard.boards.metrics import board_info, costs_of
@@ -22,6 +22,21 @@ pytestmark = pytest.mark.django_db
 def test_a_board_opens_with_the_cost_that_its_suite_is_about(client, suite, first):
     factories.make_suite(suite)
     assert chosen(client.get(f"/boards/{suite}/"), "cost") == first
+
+
+@pytest.mark.parametrize(("suite", "first"), [("recall", "phone_book"), ("niah", "single"), ("babilong", "qa1")])
+def test_a_board_opens_with_the_task_that_tells_its_systems_apart(client, suite, first):
+    info = board_info(suite_info(factories.make_suite(suite)))
+    page = client.get(f"/boards/{suite}/")
+    assert chosen(page, "task") == first
+    assert options(page, "task") == [task.name for task in info.tasks]
+    assert sorted(options(page, "task")) == sorted(
+        {task.name for task in suite_info(factories.make_suite(suite)).tasks if "accuracy" in task.metrics} | {"all"}
+    )
+    for task in info.tasks:
+        view = BoardView.from_query(info, {"task": task.name})
+        asked = {name: values[0] for name, values in parse_qs(urlsplit(view.url()).query).items()}
+        assert asked == ({} if task.name == first else {"task": task.name})
 
 
 @pytest.mark.parametrize("suite", ["kv", "niah", "lra"])
