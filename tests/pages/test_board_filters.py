@@ -84,6 +84,9 @@ def test_a_board_costs_at_most_six_statements_however_many_systems(client, size)
     with CaptureQueriesContext(connection) as statements:
         client.get("/boards/niah/?length=1024")
     assert len(statements) == 1, "a region that was rendered once is kept"
+    with CaptureQueriesContext(connection) as statements:
+        client.get("/boards/niah/")
+    assert len(statements) <= 7, "to choose a length takes one more, where the longest already tells systems apart"
 
 
 def test_long_tables_come_in_pages_that_together_are_the_whole(client):
