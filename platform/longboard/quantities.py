@@ -102,6 +102,11 @@ def count_text(count: float) -> str:
     return f"{count:g}"
 
 
+def many_text(count: int, word: str) -> str:
+    """1 system, 1,200 systems."""
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+
+
 def duration_text(seconds: float) -> str:
     whole = round(seconds)
     if whole < 60:

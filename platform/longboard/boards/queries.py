@@ -32,7 +32,7 @@ from longboard.boards.selection import Selection, checked, part, select
 from longboard.boards.sources import Held, key_of
 from longboard.boards.systems import Catalogue, catalogue, short_names
 from longboard.boards.takeaway import takeaway
-from longboard.quantities import length_label
+from longboard.quantities import length_label, many_text
 from longboard.registry.models import Suite
 from longboard_tasks.catalogue.metrics import MetricInfo
 from longboard_tasks.catalogue.suites import TaskInfo
@@ -270,11 +270,7 @@ def _tied(shown: Selection, points: Sequence[FrontPoint]) -> int:
 def _summary(shown: Selection) -> str:
     on, both = int(shown.on_front.sum()), int(shown.has_both.sum())
     hidden = shown.everyone - len(shown)
-    words = f"{_many(len(shown), 'system')}, {on} on the front"
+    words = f"{many_text(len(shown), 'system')}, {on} on the front"
     if without := len(shown) - both:
         words += f", {without} without both numbers"
     return words + (f"; {hidden} hidden by the filters, and the front is that of the ones shown" if hidden else "")
-
-
-def _many(count: int, word: str) -> str:
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from longboard.literature.catalogue import Claim
-from longboard.literature.claim_figures import CLASSES
+from longboard.literature.claim_figures import is_same_class
 from longboard.literature.kernel_pages import FILE as KERNELS
 from longboard.literature.verdicts import Evidence
 from longboard.quantities import length_label
@@ -38,8 +38,7 @@ def _evidence(
     claim: Claim, stat: tuple[float, float, float], basis: str, *, device: str, day: str, url: str, scaled: bool = False
 ) -> Evidence:
     return Evidence(
-        *stat, basis, hardware=device, measured_on=day, scaled=scaled, url=url,
-        same_class=any(name in device and name in claim.paper_hardware for name in CLASSES),
+        *stat, basis, hardware=device, measured_on=day, same_class=is_same_class(claim, device), scaled=scaled, url=url
     )  # fmt: skip
 
 

@@ -19,6 +19,11 @@ CLASSES = ("H100", "A100", "4090", "H200", "Orin")  # hardware classes that pape
 Measure = Callable[[Claim, Table], Evidence | None]
 
 
+def is_same_class(claim: Claim, device: str) -> bool:
+    """Whether the device is of the class that the paper measured on."""
+    return any(name in device and name in claim.paper_hardware for name in CLASSES)
+
+
 def measured(
     claim: Claim, table: Table, stat: tuple[float, float, float], basis: str, *, scaled: bool = False,
     outcome: str | None = None,
@@ -31,7 +36,7 @@ def measured(
         basis=basis,
         hardware=table.device,
         measured_on=table.measured_on,
-        same_class=any(name in table.device and name in claim.paper_hardware for name in CLASSES),
+        same_class=is_same_class(claim, table.device),
         scaled=scaled,
         outcome=outcome,  # type: ignore[arg-type]  # one of its words
         url=f"/efficiency/{table.slug}/",

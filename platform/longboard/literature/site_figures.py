@@ -7,7 +7,8 @@ such comparisons; where a claim is about models of another size, its figure is m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -17,6 +18,7 @@ from django.urls import reverse
 from longboard.boards.differences import difference_of, ratio_of
 from longboard.boards.models import Cell, Column
 from longboard.literature.catalogue import Claim
+from longboard.literature.claim_figures import is_same_class
 from longboard.literature.verdicts import Evidence
 from longboard.quantities import length_label
 from longboard.results.dates import measured_at
@@ -60,41 +62,53 @@ def pairs_of(
 
     `subject` and `base` are models; `method` is the subject's, in its plain settings. The base keeps its whole cache.
     """
-    cells = list(
-        Cell.objects.filter(
-            suite__name=suite, suite__is_current=True, task=task, metric=metric, context_length__in=lengths,
-            system__model__slug__in=(subject, base),
-        ).select_related("suite", "hardware", "system__model", "system__method", "scores")
+    rows = Cell.objects.filter(
+        suite__name=suite, suite__is_current=True, task=task, metric=metric, context_length__in=lengths
+    ).select_related("suite", "hardware", "system__model", "system__method", "scores")  # fmt: skip
+    ours = rows.filter(
+        system__model__slug=subject, system__method__name=method, system__budget=budget, system__settings={}
     )  # fmt: skip
+    theirs = rows.filter(system__model__slug=base, system__method__name="none")
     found: dict[int, Pair] = {}
-    for pair in _matched(cells, subject, base, method, budget):
+    for pair in _matched(ours, theirs):
         at = pair.subject.context_length
         if at not in found or _weight(pair) > _weight(found[at]):
             found[at] = pair
     return [found[at] for at in sorted(found)]
 
 
-def _matched(cells: Sequence[Cell], subject: str, base: str, method: str, budget: float) -> Iterator[Pair]:
-    for a in cells:
-        kind = a.system.model.slug, a.system.method.name, a.system.budget, a.system.settings
-        for b in cells if kind == (subject, method, budget, {}) else ():
-            same_place = (a.context_length, a.hardware_id) == (b.context_length, b.hardware_id)
-            same_runtime = (a.system.dtype, a.system.kernels) == (b.system.dtype, b.system.kernels)
-            if same_place and same_runtime and (b.system.model.slug, b.system.method.name) == (base, "none"):
-                yield Pair(a, b)
+def _matched(ours: Iterable[Cell], theirs: Iterable[Cell]) -> Iterator[Pair]:
+    """At one length on one hardware, with one number format and the same kernels."""
+
+    def place(cell: Cell) -> tuple[int, int, str, str]:
+        return cell.context_length, cell.hardware_id, cell.system.dtype, cell.system.kernels
+
+    bases: dict[object, list[Cell]] = defaultdict(list)
+    for cell in theirs:
+        bases[place(cell)].append(cell)
+    for cell in ours:
+        yield from (Pair(cell, base) for base in bases[place(cell)])
 
 
 def _weight(pair: Pair) -> tuple[int, object]:
     return min(pair.subject.n, pair.base.n), min(pair.subject.updated_at, pair.base.updated_at)
 
 
-def found(pairs: Sequence[Pair], stat: tuple[float, float, float], basis: str, *, scaled: bool = False) -> Evidence:
+def found(
+    pairs: Sequence[Pair],
+    stat: tuple[float, float, float],
+    basis: str,
+    *,
+    scaled: bool = False,
+    same_class: bool = True,
+) -> Evidence:
+    """`same_class`: of hardware, as the paper's; what a score is does not hang on it."""
     value, low, high = stat
     devices = sorted({p.subject.hardware.title for p in pairs})
     days = measured_at([p.subject.last_run_id for p in pairs]).values()
     return Evidence(
         value, low, high, basis, hardware=" and ".join(devices),
-        measured_on=f"{max(days):%Y-%m-%d}" if days else "", same_class=True, scaled=scaled, url=pairs[-1].url,
+        measured_on=f"{max(days):%Y-%m-%d}" if days else "", same_class=same_class, scaled=scaled, url=pairs[-1].url,
     )  # fmt: skip
 
 
@@ -176,7 +190,8 @@ def lazy_decode(claim: Claim) -> Evidence | None:
         for p in pairs
     )
     basis = f"A quarter of the cache's bytes kept, batch 1, where a step is bound by launches, not by the cache: {rest}"
-    return found([best], ratio_of(best.base, best.subject), basis, scaled=True)
+    same_class = is_same_class(claim, best.subject.hardware.title)
+    return found([best], ratio_of(best.base, best.subject), basis, scaled=True, same_class=same_class)
 
 
 SITE: dict[str, Measure] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 from longboard.boards.models import Column
-from longboard.quantities import length_label
+from longboard.quantities import length_label, many_text
 
 
 def extents() -> dict[int, str]:
@@ -25,8 +25,4 @@ def _extent(rows: list[tuple[int, int, int]]) -> str:
     machines = len({hardware for _, _, hardware in rows})
     span = f"{shortest} tokens" if shortest == longest else f"{shortest} to {longest} tokens"
     together = f"{most:,} systems side by side" if most > 1 else "one system"
-    return f"{together}, {span}, on {_many(machines, 'machine')}"
-
-
-def _many(count: int, word: str) -> str:
-    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"
+    return f"{together}, {span}, on {many_text(machines, 'machine')}"
