@@ -84,7 +84,7 @@ def time_delta(bench: Bench, tuning: bool) -> dict[str, Any]:
     now = dict(tuned.choose("gated_delta", key))
     if tuning:
         longest = cases[lengths[0]]
-        whole = [{"values": v, "num_warps": w, "num_stages": s} for v, w, s in ((64, 4, 3), (64, 4, 1), (16, 2, 2))]
+        whole = [{"values": v, "num_warps": w, "num_stages": s} for v, w, s in ((64, 4, 3), (64, 8, 3), (64, 4, 1))]
         best = dict(bench.tune("gated_delta", key, [now | c for c in whole], lambda: gated_delta(**longest), now))
         parts = [
             {"prepare_registers": 255},

@@ -21,6 +21,7 @@ from longboard_tasks.engine.kernels import use_kernels
 from longboard_tasks.engine.loading import LoadedModel, load_system
 from longboard_tasks.engine.reader import open_reader
 from longboard_tasks.engine.selftest import run_self_test
+from longboard_tasks.engine.steps import Steps
 from longboard_tasks.engine.stream import fork
 from longboard_tasks.evaluate import evaluate
 
@@ -197,6 +198,25 @@ def test_a_preallocated_step_gives_the_tokens_of_the_growing_one(name: str, kern
             chosen = logits.argmax(-1).tolist()
             logits, again = reader.read(growing, torch.tensor([chosen]), 1)[:, -1], step(chosen, number)
     assert still.position == growing.position == 82
+    assert torch.allclose(reader.read(still, ids, 1), reader.read(growing, ids, 1), atol=1e-4 * float(logits.std()))
+
+
+@pytest.mark.parametrize(("name", "kernels"), [("llama", True), ("mamba2", True), ("llama", False)])
+def test_steps_go_on_past_their_room(name: str, kernels: bool) -> None:
+    loaded, ids = own(name), torch.tensor([random_ids(40)] * 2)
+    if kernels:
+        use_kernels(loaded)
+    reader = open_reader(loaded.model, chunk=64)
+    growing, still = reader.open(40), reader.open(40)
+    logits, again = reader.read_last(growing, ids), reader.read_last(still, ids)
+    steps = Steps(reader, still, 7, eager=True)
+    assert steps.is_graph == kernels
+    for _ in range(20):  # twice past seven
+        assert torch.allclose(again, logits, atol=1e-4 * float(logits.std()))
+        chosen = logits.argmax(-1).tolist()
+        logits, again = reader.read(growing, torch.tensor(chosen)[:, None], 1)[:, -1], steps(chosen)
+    steps.close()
+    assert still.position == growing.position == 60
     assert torch.allclose(reader.read(still, ids, 1), reader.read(growing, ids, 1), atol=1e-4 * float(logits.std()))
 
 

@@ -18,7 +18,7 @@ from longboard_tasks.suites import efficiency
 from longboard_tasks.suites.efficiency.breakdown import group_of, group_times, module_times
 from longboard_tasks.suites.efficiency.bundles import bundles_of
 from longboard_tasks.suites.efficiency.measure import Campaign, Progress, add_arguments, make_requests
-from longboard_tasks.suites.efficiency.plans import config_system, plain_plan, table_plan
+from longboard_tasks.suites.efficiency.plans import config_system, name_of, plain_plan, table_plan
 from longboard_tasks.suites.efficiency.report import join_reports, read_report
 from longboard_tasks.suites.efficiency.request import Request
 from longboard_tasks.suites.efficiency.spread import pool_cells
@@ -72,6 +72,19 @@ def test_every_cell_of_the_request_is_a_row(launches):
     assert len(find(report, batch=2)) == 2
     full = find(report, logits="full")
     assert {c.memory.logits for c in full} == {256 * 259 * 4}
+
+
+def test_a_system_with_our_kernels_is_measured_with_them_and_says_so(tmp_path):
+    spec = config_system("tiny-llama", "float32", "longboard")
+    (asked,) = plain_plan([(name_of(spec), spec)], lengths=[64], budget_s=60)
+    report = measure_system(asked.model_copy(update={"parts": ("cells",)}), tmp_path / "part.json", device="cpu")
+    facts = report.systems["tiny-llama-longboard"]
+    assert facts.kernels["kernels"] == "longboard" and facts.kernels["kernels_error"] <= facts.kernels["kernels_tolerance"]
+    assert facts.title.endswith(", our kernels")
+    assert [c.failure for c in report.cells] == [None] * 3  # two readings and decode
+    (bundle,) = bundles_of(report)
+    assert bundle.manifest.settings["kernels_in"] == facts.kernels["kernels_in"]
+    assert bundle.run.system.runtime.kernels == "longboard"
 
 
 def test_the_same_cell_of_two_launches_lies_within_the_pooled_interval(launches):
@@ -190,7 +203,7 @@ def test_the_tables_plan_names_shapes_that_ship_and_lengths_that_rise():
     assert len(set(names)) >= 10
     for r in table_plan():
         assert list(r.lengths) == sorted(r.lengths)
-        assert r.name == r.system.model.id
+        assert r.name == name_of(r.system)
     assert sum(r.ceilings for r in table_plan()) == 1
 
 

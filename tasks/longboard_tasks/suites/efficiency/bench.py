@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from longboard_tasks.architectures import Architecture, knows, read_architecture
+from longboard_tasks.engine.kernels import use_kernels
 from longboard_tasks.engine.loading import LoadedModel, load_system
 from longboard_tasks.engine.machine import report_hardware, report_software
 from longboard_tasks.engine.reader import open_reader
@@ -41,6 +42,7 @@ class Bench:
         self.meter = Meter.of_this_process()
         self.idle_w = self.meter.read("watts")
         self.loaded: LoadedModel = load_system(request.system, models_dir=models_dir, device=device)
+        self.kernels = use_kernels(self.loaded) if request.system.runtime.kernels == "longboard" else {}
         self.device = self.loaded.device
         self.on_cuda = self.device.type == "cuda"
         reader = open_reader(self.loaded.model, chunk=request.chunk)
@@ -59,7 +61,7 @@ class Bench:
         self.positions = shape.positions if shape else self.loaded.max_positions
         self.facts = SystemFacts(
             spec=request.system,
-            title=shape.title if shape else request.system.model.id,
+            title=(shape.title if shape else request.system.model.id) + (", our kernels" if self.kernels else ""),
             architecture=self.loaded.architecture,
             parameters=self.loaded.parameters,
             weights_bytes=self.loaded.weights_bytes,
@@ -69,6 +71,7 @@ class Bench:
             attention=str(getattr(config, "_attn_implementation", "")),
             load_s=time.perf_counter() - self.began,
             published_positions=self.positions,
+            kernels=self.kernels,
         )
         self.software = report_software()
         self.head = min(self.reader.chunk, 256) if self.reader.mode == "step" else self.reader.chunk

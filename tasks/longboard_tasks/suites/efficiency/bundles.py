@@ -105,6 +105,7 @@ def _bundle(report: Report, name: str, prefill: Cell, decode: Cell, energies: li
                 "attention": facts.attention,
                 "launches": max(prefill.launch, decode.launch),
                 "noisy": bool(prefill.noise or decode.noise),
+                **facts.kernels,
             },
             hardware=report.hardware,
             software=report.software,

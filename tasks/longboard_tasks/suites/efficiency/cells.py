@@ -124,7 +124,7 @@ def decode(
     try:
         if subject is None:
             subject = TorchSubject(
-                bench.reader, length=max(length, bench.head), batch=batch, steps=2_048 if window_s else 128
+                bench.reader, length=max(length, bench.head), batch=batch, steps=8_192 if window_s else 128
             )
             subject.stand_at(length, head=bench.head)
         memory = PeakMemory(bench.device)

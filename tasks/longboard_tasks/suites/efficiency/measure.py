@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from longboard_tasks.contract import SystemSpec
 from longboard_tasks.suites.efficiency.lacking import lacking
-from longboard_tasks.suites.efficiency.plans import config_system, plain_plan, table_plan
+from longboard_tasks.suites.efficiency.plans import config_system, name_of, plain_plan, table_plan
 from longboard_tasks.suites.efficiency.report import Report, join_reports, read_report
 from longboard_tasks.suites.efficiency.request import PARTS, Request
 
@@ -224,7 +224,7 @@ def list_requests(args: argparse.Namespace) -> list[Request]:
     systems: list[tuple[str, SystemSpec]] = []
     for text in args.systems:
         spec = SystemSpec.model_validate(json.loads(text)) if text.startswith("{") else config_system(text, args.dtype)
-        systems.append((spec.model.id.lower().replace("/", "-"), spec))
+        systems.append((name_of(spec), spec))
     if not systems:
         raise ValueError("Name at least one System: --systems llama-1b, or --plan table.")
     return plain_plan(systems, lengths=args.lengths, budget_s=args.budget_s, launches=args.launches)

@@ -15,8 +15,15 @@ FOUR = (K, 4 * K, 16 * K, 64 * K)
 PAPER = 57_344  # the length of the characterisation paper
 
 
-def config_system(shape_id: str, dtype: str = "bfloat16") -> SystemSpec:
-    return SystemSpec(model=ModelRef(source="config", id=shape_id), runtime=Runtime.model_validate({"dtype": dtype}))
+def config_system(shape_id: str, dtype: str = "bfloat16", kernels: str = "stock") -> SystemSpec:
+    runtime = Runtime.model_validate({"dtype": dtype, "kernels": kernels})
+    return SystemSpec(model=ModelRef(source="config", id=shape_id), runtime=runtime)
+
+
+def name_of(system: SystemSpec) -> str:
+    """What reports call it: the model, and our kernels where they are asked for."""
+    name = system.model.id.lower().replace("/", "-")
+    return name if system.runtime.kernels == "stock" else f"{name}-{system.runtime.kernels}"
 
 
 def plain_plan(
@@ -37,7 +44,8 @@ def plain_plan(
 
 
 def table_plan() -> list[Request]:
-    """One 80 GB GPU, twelve random-weight Systems: what the Efficiency and Claims pages show. Most valuable first.
+    """One 80 GB GPU, twelve random-weight Systems, and six of them with our kernels: what the Efficiency and Claims pages show.
+    Most valuable first.
 
     Budgets are weights: with more time each launch gets more, with less each is cut. Mamba-1's stock code has a Python loop over
     the tokens, hence its short lengths. Limits come last: they take what time is left.
@@ -56,6 +64,11 @@ def table_plan() -> list[Request]:
             | common
             | options
         )
+
+    def accelerated(shape_id: str, *lengths: int) -> Request:
+        system = config_system(shape_id, kernels="longboard")
+        parts = ("cells", "batch", "energy", "breakdown", "slope", "limits")
+        return request(shape_id, 30, lengths, name=name_of(system), system=system, parts=parts, **limits)
 
     paper = (K, 4 * K, 8 * K, 16 * K, 32 * K, PAPER)
     # The pair of the characterisation paper: its limits are what is compared, so they come early.
@@ -89,6 +102,12 @@ def table_plan() -> list[Request]:
         request("lfm2-1.2b", 45, QUARTERS, full_lengths=(4 * K, 64 * K), **limits),
         request("qwen3-next-0.7b", 45, hybrid, full_lengths=(4 * K,), **limits),
         request("recurrentgemma-2b", 40, hybrid, prefix_mode="step", full_lengths=(4 * K,), **limits),
+        accelerated("llama-1b", *FOUR, 128 * K),
+        accelerated("mamba2-1b", *FOUR, 128 * K),
+        accelerated("mamba-1.4b", *FOUR, 128 * K),
+        accelerated("falcon-h1-1.5b", *FOUR),
+        accelerated("granite-h-1b", *FOUR),
+        accelerated("zamba2-1.2b", *FOUR),
         request("llama-1b", 12, (K, 16 * K), launch=2, decode_lengths=(K, 16 * K), parts=("cells",)),
         request("mamba2-1b", 12, (K, 16 * K), launch=2, decode_lengths=(K, 16 * K), parts=("cells",)),
     ]  # fmt: skip

@@ -173,6 +173,7 @@ class SystemFacts(Spec):
     attention: ShortText = ""  # the implementation that transformers was told to use
     load_s: float
     published_positions: int | None = None
+    kernels: dict[ShortText, float | int | str | bool] = {}  # ours, as in a manifest; {}: stock code
 
 
 class Report(Spec):

@@ -12,6 +12,7 @@ from torch import Tensor
 from longboard_tasks.engine.engine import is_out_of_memory
 from longboard_tasks.engine.machine import synchronize
 from longboard_tasks.engine.reader import Reader
+from longboard_tasks.engine.steps import Steps
 from longboard_tasks.engine.stream import Stream, count_bytes
 from longboard_tasks.sizes import UNITS
 from longboard_tasks.suites.efficiency.filling import fill
@@ -29,6 +30,9 @@ class TorchSubject:
     reading   chunked: passes of `reader.chunk` tokens, the cache carried over; one_shot: one pass
     logits    last: of the last token; full: of every token of the prompt, all held until the first token is chosen, as
               evaluation harnesses and plain `model(input_ids)` do
+
+    Decoding is that of scoring: a System with our kernels goes by one CUDA graph where its memories allow it, captured at the
+    first step; a stock System is asked for every step by Python, as anybody's would be.
     """
 
     def __init__(
@@ -42,7 +46,8 @@ class TorchSubject:
         self.host_ids = torch.randint(0, vocabulary, (batch, length), generator=generator)
         self.stream: Stream | None = None
         self.kept: Any = None  # full logits, until the first token is chosen
-        self.token: Tensor | None = None
+        self.tokens: list[int] = []  # the last chosen of each row, on the host
+        self.next: Steps | None = None  # from the first decode step on
         self.last: Tensor | None = None  # the logits that chose the token, [B, V]
 
     @property
@@ -68,10 +73,11 @@ class TorchSubject:
         return {"copy": copied - started, "forward": read - copied, "sample": first - read, "ttft": first - started}
 
     def decode_step(self) -> None:
-        stream, token = self.stream, self.token
-        if stream is None or token is None:
+        if self.stream is None or not self.tokens:
             raise RuntimeError("no prompt was read: there is nothing to decode after")
-        self._choose(self.reader.read(stream, token, 1)[:, -1])
+        if self.next is None:
+            self.next = Steps(self.reader, self.stream, self.steps)
+        self._choose(self.next(self.tokens))
 
     def stand_at(self, length: int, *, head: int) -> None:
         """A stream at `length` tokens, of which only the first `head` were read."""
@@ -102,11 +108,13 @@ class TorchSubject:
         return count_bytes(self.stream) if self.stream else {"kv": 0, "state": 0}
 
     def drop(self) -> None:
-        self.stream = self.kept = self.token = self.last = None
+        if self.next is not None:
+            self.next.close()
+        self.stream = self.kept = self.next = self.last = None
+        self.tokens = []
 
     def _choose(self, logits: Tensor) -> None:
-        self.token = logits.argmax(-1, keepdim=True)
-        self.token.tolist()  # waits: the token is on the host
+        self.tokens = logits.argmax(-1).tolist()  # waits: the token is on the host
         self.last = logits.clone()  # looked at outside the clock; a view would keep the logits of the whole prompt
 
 

@@ -114,9 +114,12 @@ def _training_step(model: Classifier, ids: Tensor, labels: Tensor, dtype: Dtype)
 
 
 def _time(action: Callable[[], None], cell: Cell, device: torch.device, repeats: int, seconds: float) -> Cell:
+    begun = time.perf_counter()
     for _ in range(WARM_UP):
         action()
-    synchronize(device)
+        synchronize(device)
+        if time.perf_counter() - begun > seconds:
+            break
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     times: list[float] = []
