@@ -70,6 +70,16 @@ def check_scan(bench: Bench) -> None:
 
     bench.check("fp32 L4096", single, 1e-5)
 
+    def one_lane():
+        made = make_scan(64 * K, 4096, 16)
+        whole, one = torch.zeros(2, 1, 4096, 16, device="cuda")
+        y = selective_scan(**made, state=whole)
+        with tuned.forced("selective_scan", dict(tuned.choose("selective_scan", "n16")) | {"lanes_a_channel": 1}):
+            wanted = selective_scan(**made, state=one)
+        return torch.cat([y.float().flatten(), whole.flatten()]), torch.cat([wanted.float().flatten(), one.flatten()])
+
+    bench.check("bf16 L65536, one lane a channel against four", one_lane, 3e-3)
+
 
 def time_one_scan(
     bench: Bench, batch: int, tokens: int, channels: int, tuning: bool, found: dict[str, dict[str, int]]
@@ -78,9 +88,11 @@ def time_one_scan(
     key = choose_key(tokens, 16)
     now = tuned.choose("selective_scan", key)
     if tuning and key not in found:
-        grid = [
-            {"lanes": n, "unroll": u, "warps": w, "shortest": 128}
+        grid = [dict(now) | {"lanes_a_channel": 4}]
+        grid += [
+            {"lanes": n, "unroll": u, "warps": w, "shortest": 128, "lanes_a_channel": 1}
             for n, u, w in (
+                (64, 2, 24),
                 (64, 2, 12),
                 (64, 2, 36),
                 (64, 2, 48),

@@ -13,6 +13,7 @@ from longboard_kernels import tuned
 from longboard_kernels.cost import Cost
 from longboard_kernels.device import multiprocessors, runs_triton
 from longboard_kernels.errors import require
+from longboard_kernels.selective_scan_lanes import fits, scan_in_lanes
 
 LANES = 32  # channels of one program of the chain of ends
 LONG = 8_192  # tokens from which two channels a lane pay: below, a sequence has too few segments for them
@@ -33,9 +34,10 @@ def selective_scan(
     softplus  False: dt is taken as it is
     returns   y [B, T, D] contiguous, dtype of u; everything inside in fp32
 
-    Source: Gu and Dao 2023 (Mamba, arXiv:2312.00752), algorithm 2. Long sequences are cut into segments. A first launch finds
-    each segment's end from a state of zero, without outputs; a short one chains the ends; the last scans all segments side by
-    side, each from its true state. So a long sequence pays its exponentials twice, everything else once.
+    Source: Gu and Dao 2023 (Mamba, arXiv:2312.00752), algorithm 2. In bf16 with 16 states four lanes share a channel and one pass
+    does (`selective_scan_lanes`, CUDA C++). Else long sequences are cut into segments. A first launch finds each segment's end
+    from a state of zero, without outputs; a short one chains the ends; the last scans all segments side by side, each from its
+    true state. So a long sequence pays its exponentials twice there, everything else once.
     Held to `selective_scan_ref`: 1e-5 relative in fp32; 3e-3 in bf16.
     Cost: u, dt, z, y once; D*N exponentials a token bind before memory does.
     Raises KernelInputError for N that is no multiple of 4 or above 64, a channel stride other than 1, a state that is not fp32.
@@ -53,6 +55,8 @@ def selective_scan(
     if not runs_triton(u):
         return selective_scan_ref(u, dt, a, b, c, skip, z, dt_bias, state, softplus=softplus)
     config = tuned.choose("selective_scan", choose_key(tokens, size))
+    if config.get("lanes_a_channel", 1) == 4 and fits(u, dt, b, c, z, size):
+        return scan_in_lanes(u, dt, a, b, c, skip, z, dt_bias, state, softplus=softplus)
     lanes = config["lanes"]  # channels of one program: one or two a lane, all states of a channel in its registers
     groups = triton.cdiv(channels, lanes)
     most = max(1, multiprocessors(u.device) * config["warps"] // (groups * batch))

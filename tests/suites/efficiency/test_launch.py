@@ -79,7 +79,8 @@ def test_a_system_with_our_kernels_is_measured_with_them_and_says_so(tmp_path):
     (asked,) = plain_plan([(name_of(spec), spec)], lengths=[64], budget_s=60)
     report = measure_system(asked.model_copy(update={"parts": ("cells",)}), tmp_path / "part.json", device="cpu")
     facts = report.systems["tiny-llama-longboard"]
-    assert facts.kernels["kernels"] == "longboard" and facts.kernels["kernels_error"] <= facts.kernels["kernels_tolerance"]
+    assert facts.kernels["kernels"] == "longboard"
+    assert facts.kernels["kernels_error"] <= facts.kernels["kernels_tolerance"]
     assert facts.title.endswith(", our kernels")
     assert [c.failure for c in report.cells] == [None] * 3  # two readings and decode
     (bundle,) = bundles_of(report)
