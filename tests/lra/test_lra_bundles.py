@@ -136,6 +136,17 @@ def test_weights_that_stayed_on_the_machine_only_leave_their_digest_out(copy):
     assert list(dict(bundles_of(copy))["listops linear"].manifest.weights_sha256) == ["seed 0"]
 
 
+@pytest.mark.django_db
+def test_a_training_that_shared_the_machine_has_no_rates_and_is_loaded(copy, tmp_path):
+    assert main([str(copy), str(tmp_path / "bundles"), "--without-rates", "linear"]) == 0
+    assert pack(tmp_path / "bundles", tmp_path / "shipped" / "toy-cpu", load_key(tmp_path / "key")) == 1
+    sync_catalogue()
+    assert load_baselines(now=NOW, folder=tmp_path / "shipped") == Loaded(new=1, known=0, skipped=0)
+    assert set(Cell.objects.values_list("metric", flat=True)) >= {"accuracy", "train_peak_memory_bytes"}
+    assert not Cell.objects.filter(metric__endswith="tokens_per_s").exists()
+    assert Bundle.objects.get().manifest["settings"]["rates"] == "left out: the machine had other work"
+
+
 def test_an_outcome_of_an_older_benchmark_is_left_out_with_what_it_lacks(copy):
     path = copy / "listops" / "listops-linear-bidirectional-seed0" / "outcome.json"
     edit(path, lambda told: (told["plan"].pop("shape"), told.pop("measured_at")))

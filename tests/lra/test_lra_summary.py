@@ -28,13 +28,17 @@ def test_seeds_have_students_interval_and_one_seed_has_wilsons():
             seeds_interval(wrong, 10)
 
 
-def test_an_accuracy_has_the_wider_end_of_both_its_intervals():
-    agreeing = [0.400, 0.401, 0.402]  # three seeds that agree by chance say little about the test split
-    value, low, high = accuracy_interval(agreeing, 500)
-    assert (low, high) == wilson(value, 500)
-    apart = [0.3, 0.4, 0.5]
-    assert accuracy_interval(apart, 500) == seeds_interval(apart, 500)
-    assert accuracy_interval([0.4], 500) == seeds_interval([0.4], 500)
+def test_the_arms_of_seeds_and_of_the_test_split_add_as_squares():
+    # Three seeds 0.04 apart: Student's arm 4.302653 * 0.04 / sqrt(3); Wilson's of 0.34 over 500 by hand: 0.2998 to 0.3826.
+    value, low, high = accuracy_interval([0.30, 0.34, 0.38], 500)
+    seeds = 4.302653 * 0.04 / math.sqrt(3)
+    assert value == pytest.approx(0.34)
+    assert value - low == pytest.approx(math.sqrt(seeds**2 + 0.0402**2), abs=2e-4)
+    assert high - value == pytest.approx(math.sqrt(seeds**2 + 0.0426**2), abs=2e-4)
+    agreeing = [0.4, 0.4, 0.4]  # three seeds that agree by chance say little about the test split
+    assert accuracy_interval(agreeing, 500) == (pytest.approx(0.4), *map(pytest.approx, wilson(0.4, 500)))
+    assert accuracy_interval([0.4], 500) == (0.4, *wilson(0.4, 500))
+    assert accuracy_interval([0.0, 1.0], 9)[1:] == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("name", NAMES)

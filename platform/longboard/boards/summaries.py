@@ -6,6 +6,7 @@ with more than INLINE Systems by a job right after it (`refresh_due`), and until
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -203,8 +204,8 @@ def pool_measurements(measurements: Sequence[Measurement]) -> tuple[float, float
 def pool_trainings(measurements: Sequence[Measurement]) -> tuple[float, float, float, int]:
     """One number of all accepted Runs of a key that trained: of Runs with one first seed the latest, of the others their mean.
 
-    Every Run asks the same test split, so n does not add up. The interval of one Run is its own; of several, the wider of
-    Student's over their means and the mean of their own, so that few Runs that agree by chance make nothing look sure.
+    Every Run asks the same test split, so n does not add up. The interval of one Run is its own; of several,
+    Student's over their means and the mean of their own add as squares, as seeds and test split do in one Run.
     """
     latest = measurements[-1]
     runs = list({measurement.run.seed: measurement for measurement in measurements}.values())
@@ -213,7 +214,8 @@ def pool_trainings(measurements: Sequence[Measurement]) -> tuple[float, float, f
     value, low, high = seeds_interval([run.value for run in runs], latest.n)
     below = value - fmean(run.value - run.ci_low for run in runs)
     above = value + fmean(run.ci_high - run.value for run in runs)
-    return value, max(0.0, min(low, below)), min(1.0, max(high, above)), latest.n
+    below, above = math.hypot(value - low, value - below), math.hypot(high - value, above - value)
+    return value, max(0.0, value - below), min(1.0, value + above), latest.n
 
 
 def _scores_by_task(rows: Iterable[Measurement]) -> dict[str, dict[int, np.ndarray]]:

@@ -1,12 +1,15 @@
 """From the output folder of benchmarks/lra/run.py to result bundles in the form that nodes hand in, one Run each, unsigned.
 
-    python -m longboard_tasks.suites.lra.bundles OUT BUNDLES
+    python -m longboard_tasks.suites.lra.bundles OUT BUNDLES [--without-rates MIXER ...]
     python -m longboard_tasks.baselines.pack BUNDLES --machine h100-80gb-lra --key KEY
 
 OUT has check.json, efficiency.json and listops/NAME/{outcome.json, curve.jsonl, predictions.npy}, and the
 examples in cache/. Where a training's model.safetensors came back, too, its digest goes along. What is no Run of lra@1 is
 named and left out: another budget than a recipe's, trainings that time cut short, files that did not come back or are of an
 older benchmark, parameters off the rule, an architecture found wrong on the device, another device, a pass that did not fit.
+
+--without-rates: trainings beside which the machine had other work. Accuracy and memory are theirs; their tokens a second would be
+those of the other work, and are left out.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import argparse
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
@@ -50,8 +53,10 @@ OUTCOME, PLAN = ({field.name for field in fields(form)} for form in (Outcome, Pl
 Made = tuple[str, ResultBundle | NoRun]  # what it is about, and what came of it
 
 
-def bundles_of(out: Path) -> Iterator[Made]:
-    """Trainings first, then the clock. Raises FileNotFoundError without check.json, which says what was measured on."""
+def bundles_of(out: Path, *, without_rates: Collection[str] = ()) -> Iterator[Made]:
+    """Trainings first, then the clock. Raises FileNotFoundError without check.json, which says what was measured on.
+
+    without_rates: mixers whose trainings shared the machine."""
     checked = json.loads((out / "check.json").read_text())
     wrong = {row["mixer"] for row in checked["rows"] if not row["is_right"]}
     groups: dict[tuple[str, bool], list[Path]] = defaultdict(list)
@@ -59,7 +64,10 @@ def bundles_of(out: Path) -> Iterator[Made]:
         architecture = json.loads(path.read_text())["plan"]["architecture"]
         groups[architecture["mixer"], architecture["causal"]].append(path.parent)
     for (mixer, causal), folders in groups.items():
-        yield f"listops {mixer}{' causal' if causal else ''}", _or_why(_trained, out, checked, wrong, mixer, folders)
+        made = _or_why(_trained, out, checked, wrong, mixer, folders)
+        if isinstance(made, ResultBundle) and mixer in without_rates:
+            made = leave_rates_out(made)
+        yield f"listops {mixer}{' causal' if causal else ''}", made
     timed = out / "efficiency.json"
     found = json.loads(timed.read_text()) if timed.exists() else {"rows": []}
     cells: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
@@ -67,6 +75,17 @@ def bundles_of(out: Path) -> Iterator[Made]:
         cells[row["mixer"], row["tokens"]].append(row)
     for (mixer, tokens), rows in cells.items():
         yield f"{SPEED} {mixer} {tokens}", _or_why(_timed, found, wrong, mixer, tokens, rows)
+
+
+def leave_rates_out(bundle: ResultBundle) -> ResultBundle:
+    """The same Run without its tokens a second; its manifest says so."""
+    settings = bundle.manifest.settings | {"rates": "left out: the machine had other work"}
+    return bundle.model_copy(
+        update={
+            "measurements": tuple(row for row in bundle.measurements if row.unit != "tokens/s"),
+            "manifest": bundle.manifest.model_copy(update={"settings": settings}),
+        }
+    )
 
 
 def _or_why(make: Any, *arguments: Any) -> ResultBundle | NoRun:
@@ -209,9 +228,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Make result bundles of the output of benchmarks/lra/run.py.")
     parser.add_argument("out", type=Path, help="what --out was")
     parser.add_argument("bundles", type=Path, help="a folder: one below it for each architecture")
+    parser.add_argument(
+        "--without-rates", nargs="+", default=[], metavar="MIXER", help="trainings that shared the machine"
+    )
     arguments = parser.parse_args(argv)
     count = 0
-    for about, made in bundles_of(arguments.out):
+    for about, made in bundles_of(arguments.out, without_rates=arguments.without_rates):
         if isinstance(made, NoRun):
             print(f"left out: {about}: {made}")
             continue

@@ -27,10 +27,18 @@ def seeds_interval(accuracies: Sequence[float], n: int) -> tuple[float, float, f
 
 
 def accuracy_interval(accuracies: Sequence[float], n: int) -> tuple[float, float, float]:
-    """(mean, low, high): the wider end of two intervals on each side, `seeds_interval` and Wilson's over the n test examples.
+    """(mean, low, high): what seeds do and what the one test split does, Student's arms and Wilson's over its n examples.
 
-    Few seeds can agree by chance, and one test split can be easy by chance: neither alone is to make a number look surer.
+    Another seed and another test split are two sources of chance, so the arms add as squares. Where neither counts for much the
+    interval is wider than it need be: seeds of one model differ by their examples too, which both then hold. Of one seed it is
+    Wilson's alone.
     """
     value, low, high = seeds_interval(accuracies, n)
+    if len(accuracies) == 1:
+        return value, low, high
     below, above = wilson(value, n)
-    return value, min(low, below), max(high, above)
+    return (
+        value,
+        max(0.0, value - math.hypot(value - low, value - below)),
+        min(1.0, value + math.hypot(high - value, above - value)),
+    )
