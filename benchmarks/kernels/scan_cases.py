@@ -186,15 +186,7 @@ def time_one_ssd(
         ]
         best = dict(bench.tune("ssd_scan", key, [now | c for c in scan], lambda: ssd_scan(**made), now))
         parts = [
-            {"walk": p, "state_keys": n, "state_warps": w, "state_stages": s}
-            for p, n, w, s in (
-                (32, 64, 4, 3),
-                (16, 64, 4, 3),
-                (32, 32, 4, 4),
-                (64, 64, 8, 3),
-                (32, 64, 4, 4),
-                (0, 32, 4, 4),
-            )
+            {"state_keys": n, "state_warps": w, "state_stages": s} for n, w, s in ((64, 4, 3), (32, 4, 4), (64, 4, 4))
         ]
         found[key] = dict(bench.tune("ssd_scan", key, [best | c for c in parts], lambda: ssd_scan(**made), best))
     cost = ssd_scan_cost(tokens=tokens, heads=heads, size=64, states=states)

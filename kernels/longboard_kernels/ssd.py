@@ -13,11 +13,10 @@ from torch import Tensor
 
 from longboard_kernels import tuned
 from longboard_kernels.cost import Cost
-from longboard_kernels.device import multiprocessors, runs_triton
+from longboard_kernels.device import runs_triton
 from longboard_kernels.errors import require
 
 FOREVER = (0.0, float("inf"))
-LEAST_WALKED = 0.75  # programs a multiprocessor from which walking over the chunks beats taking them side by side
 
 
 def ssd_scan(
@@ -35,9 +34,9 @@ def ssd_scan(
     dt_limit dt is clamped to this after the softplus
     returns  y [B, T, H, P] contiguous, dtype of x
 
-    Source: Dao and Gu 2024 (Mamba-2, arXiv:2405.21060), section 6. Launches: steps and their running sums; C B^T once a
-    group; the states, either by a walk over the chunks or what each chunk adds and then their chain; the outputs. States between
-    launches have the dtype of x, their chain is fp32. The result does not depend on the chunk but for rounding.
+    Source: Dao and Gu 2024 (Mamba-2, arXiv:2405.21060), section 6. Five launches: steps and their running sums; C B^T once a
+    group; what each chunk adds to the state; the chain of these over the chunks; the outputs. States between launches have the
+    dtype of x, their chain is fp32. The result does not depend on the chunk but for rounding.
     Held to `ssd_scan_ref`: 1e-5 relative in fp32, 4e-3 in bf16.
     Cost: x, y, b, c once; per token and head 4 P N + chunk (P + N / heads of a group) multiply-adds.
     Raises KernelInputError for sizes outside these ranges or strides other than 1.
@@ -76,23 +75,15 @@ def ssd_scan(
         c, b, products, tokens, groups, *c.stride()[:3], *b.stride()[:3],
         NS=states, N=padded, Q=chunk, BM=rows, BK=keys, PRECISION=precision, num_warps=4,
     )  # fmt: skip
-    walk = min(config["walk"], size)  # rows of a head's state that one program carries from chunk to chunk
-    if walk and heads * (size // walk) * batch >= multiprocessors(device) * LEAST_WALKED:
-        _walk[(heads * (size // walk), batch)](
-            x, b, steps, sums, kept, between, tokens, chunks, heads, heads // groups, *x.stride()[:3], *b.stride()[:3],
-            P=size, NS=states, N=padded, Q=chunk, BP=walk, BK=config["state_keys"], PRECISION=precision,
-            num_warps=config["state_warps"], num_stages=config["state_stages"],
-        )  # fmt: skip
-    else:
-        _chunk_states[(heads, chunks, batch)](
-            x, b, steps, sums, between, tokens, heads, heads // groups, *x.stride()[:3], *b.stride()[:3],
-            P=size, NS=states, N=padded, Q=chunk, BK=config["state_keys"], PRECISION=precision,
-            num_warps=config["state_warps"], num_stages=config["state_stages"],
-        )  # fmt: skip
-        piece = min(1024, size * padded)
-        _chain[(size * padded // piece, heads, batch)](
-            between, sums, kept, chunks, heads, P=size, NS=states, N=padded, Q=chunk, BLOCK=piece, num_warps=4
-        )
+    _chunk_states[(heads, chunks, batch)](
+        x, b, steps, sums, between, tokens, heads, heads // groups, *x.stride()[:3], *b.stride()[:3],
+        P=size, NS=states, N=padded, Q=chunk, BK=config["state_keys"], PRECISION=precision,
+        num_warps=config["state_warps"], num_stages=config["state_stages"],
+    )  # fmt: skip
+    piece = min(1024, size * padded)
+    _chain[(size * padded // piece, heads, batch)](
+        between, sums, kept, chunks, heads, P=size, NS=states, N=padded, Q=chunk, BLOCK=piece, num_warps=4
+    )
     together = math.gcd(config["heads"], heads // groups)
     fit = (
         {"maxnreg": config["registers"]} if config["registers"] else {}
@@ -264,42 +255,6 @@ def _chain(
         state = state * decay + added.to(tl.float32)
         added = following
         place += stride
-    tl.store(kept, state, mask=real)
-
-
-@triton.jit
-def _walk(
-    X, B, STEPS, SUMS, STATE, OUT, T, CHUNKS, H, SHARE, xb, xt, xh, bb, bt, bg,
-    P: tl.constexpr, NS: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, BP: tl.constexpr, BK: tl.constexpr,
-    PRECISION: tl.constexpr,
-):  # fmt: skip
-    """`_chunk_states` and `_chain` in one: BP rows of a head's state stay in registers over all chunks, and what each chunk
-    starts from is written once."""
-    h = tl.program_id(0) // (P // BP)
-    p = tl.program_id(0) % (P // BP) * BP + tl.arange(0, BP)
-    b = tl.program_id(1).to(tl.int64)
-    n = tl.arange(0, N)
-    k = tl.arange(0, BK)
-    line = (b * H + h) * (CHUNKS * Q)
-    x_p = X + b * xb + h * xh + p[:, None]
-    b_p = B + b * bb + (h // SHARE) * bg + n[None, :]
-    kept = STATE + ((b * H + h) * P + p[:, None]) * NS + n[None, :]
-    real = (n < NS)[None, :] & (p < P)[:, None]
-    state = tl.load(kept, mask=real, other=0.0)
-    out = OUT + (b * CHUNKS * H + h) * (P * N) + p[:, None] * N + n[None, :]
-    wide = tl.full((), 0, tl.int64) + H * (P * N)
-    for k0 in tl.range(0, CHUNKS * Q, BK):
-        row = (k0 + k).to(tl.int64)
-        ok = row < T
-        x = tl.load(x_p + row[None, :] * xt, mask=ok[None, :], other=0.0)
-        bk = tl.load(b_p + row[:, None] * bt, mask=ok[:, None] & (n < NS)[None, :], other=0.0)
-        begin = tl.load(SUMS + line + k0 - 1, mask=k0 % Q > 0, other=0.0)
-        last = tl.load(SUMS + line + k0 + BK - 1)
-        if k0 % Q == 0:
-            tl.store(out + (k0 // Q) * wide, state.to(OUT.dtype.element_ty))
-        weight = tl.load(STEPS + line + k0 + k) * tl.exp2(last - tl.load(SUMS + line + k0 + k))
-        weighted = (x.to(tl.float32) * weight[None, :]).to(x.dtype)
-        state = tl.dot(weighted, bk, state * tl.exp2(last - begin), input_precision=PRECISION)
     tl.store(kept, state, mask=real)
 
 

@@ -16,15 +16,8 @@ from longboard_kernels.tuned import forced
 
 SMALL = {
     "chunk": 64, "rows": 32, "keys": 16, "heads": 2, "num_warps": 4, "num_stages": 2,
-    "state_keys": 32, "state_warps": 4, "state_stages": 2, "walk": 0, "registers": 0,
+    "state_keys": 32, "state_warps": 4, "state_stages": 2, "registers": 0,
 }  # fmt: skip
-
-
-@pytest.fixture(params=[0, 16, 8], ids=["side by side", "walk", "walk in halves"])
-def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Both ways from chunk to chunk."""
-    monkeypatch.setattr("longboard_kernels.ssd.LEAST_WALKED", 0)
-    return SMALL | {"walk": request.param}
 
 
 def make(batch: int, tokens: int, heads: int, groups: int, size: int, states: int, device: str) -> dict[str, Any]:
@@ -60,20 +53,20 @@ def scan_by_hand(made: dict[str, Any], state: Tensor, limit: tuple[float, float]
 @pytest.mark.parametrize(
     ("tokens", "heads", "groups", "limit"), [(1, 2, 1, (0.0, 9.0)), (150, 4, 2, (0.02, 0.1)), (128, 3, 1, (0, 9))]
 )
-def test_the_chunks_give_the_recurrence_and_its_state(run, tokens, heads, groups, limit, tiles, device) -> None:
+def test_the_chunks_give_the_recurrence_and_its_state(run, tokens, heads, groups, limit, device) -> None:
     made = make(2, tokens, heads, groups, 16, 32, device)
     state = torch.randn(2, heads, 16, 32, device=device)
     wanted, end = scan_by_hand(made, state, limit)
-    with forced("ssd_scan", tiles):
+    with forced("ssd_scan", SMALL):
         got = run(**made, state=state, dt_limit=limit)
     assert relative_error(got, wanted) < 1e-5
     assert relative_error(state, end) < 1e-5
 
 
-def test_a_state_of_any_size_is_padded_inside(tiles: dict[str, int], device: str) -> None:
+def test_a_state_of_any_size_is_padded_inside(device: str) -> None:
     made, state = make(1, 70, 2, 1, 16, 20, device), torch.randn(1, 2, 16, 20, device=device)
     wanted, end = scan_by_hand(made, state, (0.0, 9.0))
-    with forced("ssd_scan", tiles):
+    with forced("ssd_scan", SMALL):
         got = ssd_scan(**made, state=state)
     assert relative_error(got, wanted) < 1e-5
     assert relative_error(state, end) < 1e-5
@@ -83,10 +76,10 @@ def test_a_state_of_any_size_is_padded_inside(tiles: dict[str, int], device: str
     assert relative_error(state, stepped) < 1e-5
 
 
-def test_a_cut_sequence_gives_the_same_as_a_whole_one(tiles: dict[str, int], device: str) -> None:
+def test_a_cut_sequence_gives_the_same_as_a_whole_one(device: str) -> None:
     made = make(1, 150, 2, 1, 16, 16, device)
     state, parts = torch.zeros(1, 2, 16, 16, device=device), []
-    with forced("ssd_scan", tiles):
+    with forced("ssd_scan", SMALL):
         whole = ssd_scan(**made)
         for first, stop in ((0, 70), (70, 71), (71, 150)):
             part = {k: v[:, first:stop] if v.dim() >= 3 else v for k, v in made.items()}
