@@ -30,6 +30,8 @@ from longboard_kernels.cost import Ceilings, Cost, floor_ms
 from longboard_kernels.tuned import forced
 
 Round = Literal["ours", "tuned", "peers"]
+LEAST_S = 5.0  # with less left nothing more is timed: its row says "no time"
+PEERS_SHARE = 0.5  # of a kernel's time: ours is not split up or tuned beyond it
 FLUSH_BYTES = 512 * 2**20
 GRAPH_BELOW_MS = 20.0
 
@@ -46,8 +48,10 @@ class Bench:
     def __init__(self, kernel: str, out: Path, budget_s: float, *, quick: bool = False) -> None:
         self.kernel, self.path, self.quick = kernel, out / f"{kernel}.json", quick
         self.started, self.budget_s, self.ok = time.perf_counter(), budget_s, True
-        # Cases go round three times: ours, ours with tuned tiles, peers. These come last: some compile for minutes at first.
+        # Cases go round three times: ours, ours with tuned tiles, peers. These come last unless asked for first: some compile for
+        # minutes at their first call.
         self.round: Round = "ours"
+        self.peers_are_done = False
         out.mkdir(parents=True, exist_ok=True)
         self.body: dict[str, Any] = {
             "kernel": kernel,
@@ -75,6 +79,11 @@ class Bench:
     @property
     def left_s(self) -> float:
         return self.budget_s - self.elapsed_s
+
+    @property
+    def spare_s(self) -> float:
+        """What ours may spend on more than its times: nothing from where the peers' share begins, unless they went first."""
+        return self.left_s if self.peers_are_done else self.left_s - PEERS_SHARE * self.budget_s
 
     def save(self) -> None:
         self.body["elapsed_s"] = round(self.elapsed_s, 1)
@@ -105,7 +114,7 @@ class Bench:
             return None
         if self.round == "tuned":
             row["tuned"] = True
-        if self.left_s < 5:
+        if self.left_s < LEAST_S:
             self.say("rows", row | {"failed": "no time"})
             return None
         try:
@@ -156,7 +165,7 @@ class Bench:
         """A row with the milliseconds of each kernel of one call, by the profiler: where the time goes."""
         from torch.profiler import ProfilerActivity, profile
 
-        if self.round != "ours" or self.left_s < 8:
+        if self.round != "ours" or self.left_s < 8 or self.spare_s < 0:
             return
         work()
         with profile(activities=[ProfilerActivity.CUDA]) as seen:
@@ -179,7 +188,7 @@ class Bench:
         """Time every candidate on `work`; the fastest, and a row for each. `now` is tried first and wins ties within 1 %."""
         best, best_ms = now, float("inf")
         for config in [now, *(c for c in candidates if c != now)]:
-            if self.left_s < 8:
+            if self.left_s < 8 or self.spare_s < 0:
                 break
             row: dict[str, Any] = {"table": table, "key": key, "config": dict(config)}
             try:

@@ -24,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[2] / "kernels"))
 
 import torch
-from bench import Bench, relative_error
+from bench import LEAST_S, Bench, relative_error
 from inputs import make_delta, make_ssd
 from torch import Tensor
 
@@ -75,16 +75,18 @@ def time_peer(
     **more: Any,
 ) -> None:
     """`prepare` gives the call to time; both calls give the output with tokens, or rows, in dimension 1."""
-    if bench.round != "peers" or bench.left_s < 5:
+    if bench.round != "peers":
         return
-    try:
-        work = prepare()
-        more["from_ours"] = relative_error(work()[:, -LAST:], ours()[:, -LAST:])
-    except Exception as error:
-        failure = error
+    work = ours  # never called: where no time is left, `bench.time` leaves a row that says so
+    if bench.left_s >= LEAST_S:
+        try:
+            work = prepare()
+            more["from_ours"] = relative_error(work()[:, -LAST:], ours()[:, -LAST:])
+        except Exception as error:
+            failure = error
 
-        def work() -> Tensor:
-            raise failure
+            def work() -> Tensor:
+                raise failure
 
     bench.time(shape, side, work, cost, **more)
     torch.cuda.empty_cache()

@@ -1,12 +1,14 @@
 """All kernels on one GPU or several: correctness first, then times against peers and floors; JSON as it goes, then a table.
 
-    python benchmarks/kernels/run.py --out DIR [--only K1 K2 ...] [--budget-s 140] [--tune] [--quick] [--anyway]
+    python benchmarks/kernels/run.py --out DIR [--only K1 K2 ...] [--budget-s 140] [--tune] [--quick] [--anyway] [--peers-first]
 
 Each kernel runs in a process of its own on one of the GPUs that CUDA_VISIBLE_DEVICES shows, so that one that does not compile
 stops no other. First all check at once, since compiling takes a core each; then they are timed, one at a time on a GPU, peers
 last. DIR gets kernels.json, kernels.md, kernels.log and tuned.json, written anew whenever a kernel is done. --tune then also
 tries tile sizes, times ours again with the best, and puts them into tuned.json, which has the form of
 kernels/longboard_kernels/tuned.json. A kernel that fails a check is not timed, unless --anyway is given: the table then says so.
+Half of a kernel's time is its peers': beyond the other half ours is timed, but not split up or tuned. --peers-first times them
+before ours. A peer that time did not reach has a row that says so.
 """
 
 from __future__ import annotations
@@ -20,11 +22,16 @@ import tempfile
 import time
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench import Round
 
 HERE = Path(__file__).parent
 TABLE = HERE.parents[1] / "kernels/longboard_kernels/tuned.json"
 CHECKS_END = 0.55  # of the budget: with so much left timing begins, whoever still compiles
+OURS_FIRST: tuple[Round, ...] = ("ours", "tuned", "peers")
+PEERS_FIRST: tuple[Round, ...] = ("peers", "ours", "tuned")
 # name: (module, what it checks, what it times); longest first
 KERNELS = {
     "K1": ("decode_cases", "check_half", "time_half"),
@@ -58,13 +65,13 @@ def run_one(args: argparse.Namespace) -> None:
     if bench.ok or args.anyway:
         bench.budget_s = wait_for_turn(args.out / f"{args.child}.turn")
         bench.begin_timing()
-        getattr(cases, measure)(bench, False)
-        if args.tune and bench.left_s > 10:
-            bench.round = "tuned"
-            found = getattr(cases, measure)(bench, True)
-            (args.out / f"{args.child}.tuned.json").write_text(json.dumps(found, indent=1) + "\n")
-        bench.round = "peers"
-        getattr(cases, measure)(bench, False)
+        for bench.round in PEERS_FIRST if args.peers_first else OURS_FIRST:
+            if bench.round != "tuned":
+                getattr(cases, measure)(bench, False)
+            elif args.tune and bench.left_s > 10 and bench.spare_s > 0:
+                found = getattr(cases, measure)(bench, True)
+                (args.out / f"{args.child}.tuned.json").write_text(json.dumps(found, indent=1) + "\n")
+            bench.peers_are_done |= bench.round == "peers"
         print(f"{bench.elapsed_s:.0f} s, checks {'passed' if bench.ok else 'FAILED'}", flush=True)
 
 
@@ -113,7 +120,8 @@ def run_all(args: argparse.Namespace, parts: Path) -> None:
 
 
 def start_child(args: argparse.Namespace, parts: Path, name: str, gpu: str) -> subprocess.Popen[bytes]:
-    options = [f"--{option}" for option in ("tune", "quick", "anyway") if getattr(args, option)]
+    given = {"--tune": args.tune, "--quick": args.quick, "--anyway": args.anyway, "--peers-first": args.peers_first}
+    options = [option for option, is_set in given.items() if is_set]
     command = [sys.executable, str(HERE / "run.py"), "--out", str(parts), "--child", name, *options]
     with (parts / f"{name}.log").open("w") as log:
         return subprocess.Popen(
@@ -154,6 +162,7 @@ def main() -> None:
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--quick", action="store_true", help="leave torch.compile out")
     parser.add_argument("--anyway", action="store_true", help="time a kernel that failed a check too")
+    parser.add_argument("--peers-first", action="store_true", help="time the peers before ours")
     parser.add_argument("--child", choices=list(KERNELS), help=argparse.SUPPRESS)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,7 @@ def write_table(parts: list[dict[str, Any]], path: Path) -> None:
         machine, ceilings = timed[0]["machine"], timed[0]["ceilings"]
         lines += [
             f"One {machine['device']}, torch {machine['torch']}, Triton {machine['triton']}, {timed[0]['measured_at'][:10]}, "
-            f"commit {timed[0].get('commit') or 'unknown'}; read {ceilings['bytes_per_s'] / 1e12:.2f} TB/s, bf16 product "
+            f"{name_commits(timed)}; read {ceilings['bytes_per_s'] / 1e12:.2f} TB/s, bf16 product "
             f"{ceilings['flops_per_s'] / 1e12:.0f} TFLOP/s. Graph replays, L2 flushed; of tuned and untuned tiles the faster.",
         ]
         present = {name: version for part in parts for name, version in part.get("peers", {}).items()}
@@ -46,6 +46,16 @@ def write_table(parts: list[dict[str, Any]], path: Path) -> None:
                 "Peers that were installed: " + ", ".join(f"{n} {v}".strip() for n, v in present.items()) + ".",
             ]
     path.write_text("\n".join(lines) + "\n")
+
+
+def name_commits(parts: list[dict[str, Any]]) -> str:
+    """The state of the code; where kernels were measured at different ones, which at which."""
+    kernels: dict[str, list[str]] = {}
+    for part in parts:
+        kernels.setdefault(part.get("commit") or "unknown", []).append(part["kernel"])
+    if len(kernels) == 1:
+        return f"commit {next(iter(kernels))}"
+    return "commits " + ", ".join(f"{commit} ({', '.join(names)})" for commit, names in kernels.items())
 
 
 def describe_checks(checks: list[dict[str, Any]]) -> list[str]:
@@ -59,7 +69,7 @@ def describe_row(shape: str, bits: int | None, mine: dict[str, Any], peers: list
     name = shape if bits is None else f"{shape}, {bits} bits"
     said = (
         "; ".join(f"{p['side']} {p['ms']:.4g}" if "ms" in p else f"{p['side']}: {p['failed'][:40]}" for p in peers)
-        or "none installed"
+        or "none timed"
     )
     if "ms" not in mine:
         return [name, mine.get("failed", "-")[:40], "", "", "", said, ""]
