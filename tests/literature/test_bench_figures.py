@@ -88,7 +88,11 @@ def test_decode_is_the_geometric_mean_of_peer_over_ours_within_the_claims_length
     write(KERNELS, [part])
     found = figure("lean-attention-03")
     assert (found.value, found.low, found.high) == pytest.approx((2.0, 2.0 * 9 / 11, 2.0 * 11 / 9))
-    assert (found.hardware, found.measured_on, found.url) == ("GPU", "2026-11-24", "/efficiency/kernels/#K1")
+    assert (found.hardware, found.measured_on, found.url) == (
+        "GPU",
+        "2026-11-24",
+        "/efficiency/kernels/?device=h100#K1",
+    )
     assert figure("lean-attention-04").value == pytest.approx(1.0)
     assert figure("lean-attention-05").value == 0.003
 

@@ -50,7 +50,7 @@ def _operator(slug: str) -> Row | None:
 def _of_operator(claim: Claim, part: Row, stat: tuple[float, float, float], basis: str, *, scaled: bool) -> Evidence:
     return _evidence(
         claim, stat, basis, device=part["machine"]["device"], day=part["measured_at"][:10], scaled=scaled,
-        url=f"{reverse('kernels')}#{part['kernel']}",
+        url=f"{reverse('kernels')}?device=h100#{part['kernel']}",
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 from longboard.literature import claims_pages, efficiency_pages, kernel_pages, theory_pages
 from longboard.literature.catalogue import load_papers
 from longboard.literature.costs import cost_page
-from longboard.literature.measurements import FOLDER, load_tables
+from longboard.literature.measurements import load_tables
 
 
 @require_safe
@@ -32,11 +32,11 @@ def system(request: HttpRequest, slug: str, system: str) -> HttpResponse:
 
 @require_safe
 def report(request: HttpRequest, slug: str) -> HttpResponse:
-    """The measurement file itself: every single value is in it."""
+    """The measurements themselves: every single value is in it."""
     table = load_tables().get(slug)
     if table is None:
         raise Http404(f'There is no measurement file "{slug}". The efficiency page lists those that there are.')
-    response = HttpResponse((FOLDER / f"{table.slug}.json").read_bytes(), content_type="application/json")
+    response = HttpResponse(table.report.model_dump_json(), content_type="application/json")
     response["Content-Disposition"] = f'attachment; filename="longboard-efficiency-{table.slug}.json"'
     return response
 
@@ -48,7 +48,8 @@ def costs(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def kernels(request: HttpRequest) -> HttpResponse:
-    return render(request, "literature/kernels.html", {"page": kernel_pages.kernels_page()})
+    page = kernel_pages.kernels_page(_word(request, "device"))
+    return render(request, "literature/kernels.html", {"page": page, "pages": kernel_pages.kernels_pages().values()})
 
 
 @require_safe
