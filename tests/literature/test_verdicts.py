@@ -75,6 +75,21 @@ def test_the_tolerance_is_that_of_the_hardware_class():
     assert judge(one, figure(6.0, same_class=True)).outcome == "in_part"
 
 
+@pytest.mark.parametrize(
+    ("rule", "expected", "m", "says"),
+    [
+        ("at_least", "20", 12.0, True),
+        ("at_least", "20", 21.0, False),
+        ("at_most", "0.2", 0.25, True),
+        ("within", "4", 4.5, False),
+    ],
+)
+def test_a_figure_short_of_the_papers_bound_says_that_the_tolerance_carries_it(rule, expected, m, says):
+    found = judge(claim(verdict_rule=rule, expected=expected, tolerance_rel_other_hw="0.5"), figure(m))
+    assert found.outcome == "holds"
+    assert ("within the tolerance" in found.badges) is says
+
+
 def test_between_and_single_figures_have_no_side():
     one = claim(verdict_rule="between", expected_low="1", expected_high="2", compare="ratio_measured_over_bound")
     assert [judge(one, figure(m)).outcome for m in (1.5, 0.9, 2.1)] == ["holds", "fails", "fails"]

@@ -1,8 +1,8 @@
-"""The measurement files that ship with the suite, one a device: pooled over launches, ready for pages and claims."""
+"""The measurement files that ship with the suite, joined by device and pooled over launches, ready for pages and claims."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from longboard_tasks.suites.efficiency.report import (
     Reading,
     Report,
     Stat,
+    join_reports,
     read_report,
 )
 from longboard_tasks.suites.efficiency.spread import pool_cells
@@ -29,11 +30,12 @@ FOLDER = Path(efficiency.__path__[0]) / "measured"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One report with every cell once. `slug` is the file's name and its place in URLs."""
+    """The reports of one device with every cell once. `slug` is the fullest file's name and its place in URLs."""
 
     slug: str
     report: Report
     cells: tuple[Cell, ...]
+    days: tuple[str, ...]  # on which it was measured
 
     @property
     def device(self) -> str:
@@ -41,7 +43,7 @@ class Table:
 
     @property
     def measured_on(self) -> str:
-        return f"{self.report.measured_at:%Y-%m-%d}"
+        return " and ".join(self.days)
 
     @property
     def systems(self) -> list[str]:
@@ -104,14 +106,28 @@ def main_stat(cell: Cell) -> Stat:
 
 @cache
 def load_tables() -> dict[str, Table]:
-    """By slug, the fullest first."""
-    tables = [_load(path) for path in sorted(FOLDER.glob("*.json"))]
-    return {t.slug: t for t in sorted(tables, key=lambda t: sum(not cell.failure for cell in t.cells), reverse=True)}
+    """By slug, the fullest first. A file joins a fuller one of its device, unless they read a System in different ways."""
+    found = [(path.stem, read_report(path)) for path in sorted(FOLDER.glob("*.json"))]
+    found.sort(key=lambda one: sum(not cell.failure for cell in one[1].cells), reverse=True)
+    groups: dict[str, list[Report]] = {}
+    for slug, report in found:
+        fuller = next((slug for slug, reports in groups.items() if all(_agree(report, r) for r in reports)), slug)
+        groups.setdefault(fuller, []).append(report)
+    return {slug: join_table(slug, reports) for slug, reports in groups.items()}
 
 
-def _load(path: Path) -> Table:
-    report = read_report(path)
+def _agree(one: Report, other: Report) -> bool:
+    """The same device, and every System that both have was read alike: chunks make times that do not go into one row."""
+    shared = one.systems.keys() & other.systems.keys()
+    ways = [[(r.systems[s].spec, r.systems[s].chunk, r.systems[s].prefix_mode) for s in shared] for r in (one, other)]
+    return one.hardware.device == other.hardware.device and ways[0] == ways[1]
+
+
+def join_table(slug: str, reports: Sequence[Report]) -> Table:
+    """Raises ValueError when the devices differ."""
+    report = join_reports(reports)
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for cell in report.cells:
         groups.setdefault((*cell.key, cell.filled), []).append(cell)
-    return Table(path.stem, report, tuple(pool_cells(cells) for cells in groups.values()))
+    days = sorted({f"{one.measured_at:%Y-%m-%d}" for one in reports})
+    return Table(slug, report, tuple(pool_cells(cells) for cells in groups.values()), tuple(days))

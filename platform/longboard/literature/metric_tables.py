@@ -107,13 +107,16 @@ def metric_table(table: Table, metric: str) -> MetricTable:
     return MetricTable(title, takeaway(found, unit), [length_label(n) for n in lengths], rows, chart)
 
 
+MOST = 0.66  # of as many Systems as any length has
+
+
 def takeaway(found: Mapping[str, Mapping[int, float]], unit: str) -> str:
-    """Who has least and most at the longest length that half of the Systems have, and how their numbers grew up to it.
+    """Who has least and most at the longest length that most Systems have, and how their numbers grew up to it.
 
     `found`: by System, by length. Empty where fewer than two Systems share a length.
     """
     having = Counter(length for values in found.values() for length in values)
-    shared = [length for length, n in having.items() if n >= max(2, len(found) / 2)]
+    shared = [length for length, n in having.items() if n >= max(2, MOST * max(having.values()))]
     if not shared:
         return ""
     at = max(shared)

@@ -74,6 +74,8 @@ class Verdict:
                 found.append("scaled")
             if not self.sure:
                 found.append("interval crosses the border")
+            if self.outcome == "holds" and _misses(self.claim, self.evidence.value):
+                found.append("within the tolerance")
         if self.claim.is_recalled:
             found.append("figure recalled")
         if self.claim.claim_type != "paper":
@@ -107,6 +109,14 @@ def _outcome(claim: Claim, m: float, *, same_class: bool) -> Outcome:
 def _holds(claim: Claim, m: float, *, same_class: bool) -> bool:
     low, high = borders(claim, same_class=same_class)
     return low - 1e-9 * abs(low) <= m <= high + 1e-9 * abs(high)
+
+
+def _misses(claim: Claim, m: float) -> bool:
+    """Short of the paper's own bound, though within what the rule allows."""
+    if claim.verdict_rule not in ("at_least", "at_most"):
+        return False
+    beyond = m - float(claim.expected)
+    return beyond < 0 if claim.verdict_rule == "at_least" else beyond > 0
 
 
 def borders(claim: Claim, *, same_class: bool) -> tuple[float, float]:
