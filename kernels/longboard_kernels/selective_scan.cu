@@ -41,7 +41,7 @@ constexpr int TILE = 32;    // tokens of a buffer
 constexpr int STATES = 16;  // of a channel
 #ifndef RUN
 #define RUN 32   // tokens that a scanner takes without a branch: a multiple of AHEAD that divides TILE
-#define AHEAD 4  // how many tokens early it asks for a token's numbers
+#define AHEAD 8  // how many tokens early it asks for a token's numbers
 #define EARLY 3  // how many tokens early it takes their ex2
 #endif
 // `ahead` and `decay` are rings of AHEAD slots that a run and a tile must enter at slot 0: each a whole number of turns.
