@@ -65,7 +65,7 @@ def main() -> None:
         picture("/boards/kv/", "board-kv", full=False)
         picture("/methods/snapkv/", "method")
         for length in (512, 16_384):
-            picture(f"/boards/niah/?hardware=h200-x4-zoo&length={length}", f"zoo-{length}")
+            picture(f"/boards/niah/?hardware=nvidia-h200&length={length}", f"zoo-{length}")
         page = browser.new_page()
         page.goto(f"{site}/boards/niah/?length={lengths[0]}")
         model = page.locator("table.board tbody th a").first.get_attribute("href")

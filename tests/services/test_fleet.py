@@ -234,13 +234,21 @@ def test_known_devices_get_their_vendors_peaks():
     assert services.peaks_of("cpu", "H100", 80 * 10**9) == {}
 
 
-def test_two_machines_of_one_make_have_titles_that_tell_them_apart():
+def test_gpus_of_one_name_and_memory_are_one_hardware_whoever_holds_them():
     words = {"title": "NVIDIA H200", "kind": "cuda", "memory_bytes": 150_754_820_096}
     first = services.ensure_hardware(slug="h200-a", **words)
-    second = services.ensure_hardware(slug="h200-b", **words)
-    assert [first.title, second.title] == ["NVIDIA H200", "NVIDIA H200 (h200-b)"]
-    assert second.bandwidth_bytes_per_s == first.bandwidth_bytes_per_s == 4.8e12
-    assert services.ensure_hardware(slug="h200-b", **words) == second, "made once"
+    assert (first.slug, first.bandwidth_bytes_per_s) == ("nvidia-h200", 4.8e12)
+    assert services.ensure_hardware(slug="h200-b", **words | {"memory_bytes": 150_109_880_320}) == first
+    half = services.ensure_hardware(slug="h200-half", **words | {"memory_bytes": 75_000_000_000})
+    assert (half.slug, half.title) == ("h200-half", "NVIDIA H200 (h200-half)")
+
+
+def test_two_processors_of_one_name_have_titles_that_tell_them_apart():
+    words = {"title": "Intel Xeon, 2 cores", "kind": "cpu", "memory_bytes": 24 * 2**30}
+    first = services.ensure_hardware(slug="xeon-a", **words)
+    second = services.ensure_hardware(slug="xeon-b", **words)
+    assert [first.title, second.title] == ["Intel Xeon, 2 cores", "Intel Xeon, 2 cores (xeon-b)"]
+    assert services.ensure_hardware(slug="xeon-b", **words) == second, "made once"
     long = services.ensure_hardware(slug="c" * 80, **words | {"title": "x" * 200})
     again = services.ensure_hardware(slug="d" * 80, **words | {"title": "x" * 200})
     assert len(long.title) == len(again.title) == 120

@@ -146,7 +146,7 @@ def board(found: Found, view: BoardView) -> Board:
         partial=partial,
         complete={n: len(tasks_at(found.info, n)) for n in counts} if key.is_whole else {},
         unpriced=is_money and price is None,
-        unmeasured="not measured" if METRICS[rate].unit == "J" else "not run",
+        unmeasured="not measured" if METRICS[rate].unit == "J" or found.info.trains else "not run",
     )
     words: dict[str, Any] = {
         "metric": metric,

@@ -19,6 +19,10 @@ CHEAPEST = {
     "prefill_tokens_per_s": ("reads its prompt fastest", "reads its prompt {}× faster"),
     "decode_j_per_token": ("takes least energy per output token", "takes {}× less energy per output token"),
     "prefill_j_per_token": ("takes least energy per prompt token", "takes {}× less energy per prompt token"),
+    "train_tokens_per_s": ("trains fastest", "trains {}× faster"),
+    "train_peak_memory_bytes": ("needs least memory to train", "needs {}× less memory to train"),
+    "forward_tokens_per_s": ("reads fastest", "reads {}× faster"),
+    "forward_peak_memory_bytes": ("needs least memory to read", "needs {}× less memory to read"),
     OUTPUT_PRICE: ("has the cheapest output tokens", "gives output tokens {}× cheaper"),
     PROMPT_PRICE: ("reads its prompt most cheaply", "reads its prompt {}× cheaper"),
 }
@@ -31,6 +35,10 @@ COST_NOUN = {
     "prefill_tokens_per_s": "prefill rate",
     "decode_j_per_token": "energy per output token",
     "prefill_j_per_token": "energy per prompt token",
+    "train_tokens_per_s": "training rate",
+    "train_peak_memory_bytes": "peak memory of training",
+    "forward_tokens_per_s": "inference rate",
+    "forward_peak_memory_bytes": "peak memory of inference",
     OUTPUT_PRICE: "a price of output tokens",
     PROMPT_PRICE: "a price of prompt tokens",
 }
@@ -42,9 +50,7 @@ def takeaway(
     """`points` hold at least the most accurate System, the cheapest, and the one that is tied when `tied` is 1."""
     where = f"At {length_label(length)} tokens on {hardware}" if length and hardware else "Here"
     if not points:
-        return (
-            f"{where}, no system has both {metric.title.lower()} and {COST_NOUN.get(cost.name, cost.title.lower())} yet"
-        )
+        return f"{where}, no system has both {metric.title.lower()} and {COST_NOUN[cost.name]} yet"
     best = max(points, key=lambda p: (p.gain.number, -_loss(p, cost)))
     cheap = min(points, key=lambda p: (_loss(p, cost), -p.gain.number))
     if len(points) == 1:
@@ -53,9 +59,7 @@ def takeaway(
         )
     names = [p.label for p in points if p is not best and p.gain.high >= best.gain.low]
     lead = f"{where}, {best.label} is most accurate, {_glued(best)}{_doubt(tied, names)}"
-    alone, against = CHEAPEST.get(
-        cost.name, (f"is cheapest in {cost.title.lower()}", f"costs {{}}× less {cost.title.lower()}")
-    )
+    alone, against = CHEAPEST[cost.name]
     if best is cheap:
         return f"{lead}, and {alone}, {best.cost.value}"
     ratio = _ratio(best, cheap)

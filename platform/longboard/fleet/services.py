@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.utils.text import slugify
 
 from longboard.accounts.models import User, digest_secret
 from longboard.errors import BadRequest, Conflict, NotAllowed, Unauthorised
@@ -200,9 +201,19 @@ def peaks_of(kind: str, title: str, memory_bytes: int) -> dict[str, float]:
     return {}
 
 
+SAME_MEMORY = 0.05  # drivers keep some of it back, and not always as much
+
+
 def ensure_hardware(*, slug: str, title: str, kind: str, memory_bytes: int) -> Hardware:
-    """The Hardware of that slug, made if it is new. A title that another one bears gets the slug behind it, so that a board,
-    its sentence and its menu say which of two like machines they mean."""
+    """The spec sheet of a machine, made if it is new. GPUs of one name and memory are one Hardware, whoever's nodes hold them: a
+    board compares what ran on any of them. Processors say too little of themselves, so each has the Hardware of its `slug`; a
+    title that another one bears gets the slug behind it, so that a board, its sentence and its menu say which they mean."""
+    if kind == "cuda":
+        for like in Hardware.objects.filter(kind=kind, title=title[:120]):
+            if abs(like.memory_bytes - memory_bytes) <= SAME_MEMORY * like.memory_bytes:
+                return like
+        named = slugify(title)[:80]
+        slug = named if named and not Hardware.objects.filter(slug=named).exists() else slug
     hardware = Hardware.objects.filter(slug=slug).first()
     if hardware is None:
         is_taken = Hardware.objects.filter(title=title[:120]).exists()
