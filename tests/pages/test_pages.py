@@ -164,6 +164,17 @@ def test_hardware_pages_tell_living_nodes_from_silent_ones(client):
     assert states == {"alive": "alive", "gone": "silent"}
 
 
+def test_a_hardwares_boards_count_a_system_once_however_many_tasks_it_has(client):
+    run = factories.make_run()
+    for task in ("single", "multi_key"):
+        factories.make_cell(run, task=task)
+    factories.make_cell(factories.make_run(), task="single")
+    rows = parsed(client.get(f"/hardware/{run.pool.hardware.slug}/")).xpath(
+        "//section[@aria-labelledby='boards']//tbody/tr"
+    )
+    assert [text(row.xpath("./td")[-1]) for row in rows] == ["2"]
+
+
 def test_a_pools_owner_makes_a_code_that_is_shown_once_with_the_commands(client):
     owner = factories.make_user()
     factories.make_pool(owner=owner)

@@ -87,29 +87,30 @@ def hardware_page(slug: str, viewer: Any, now: datetime) -> HardwarePage | None:
     hardware = Hardware.objects.filter(slug=slug).first()
     if hardware is None:
         return None
-    rows = (
-        Cell.objects.filter(hardware=hardware, suite__kind="accuracy", suite__is_current=True, metric="accuracy")
-        .values_list("suite__name", "suite__title", "context_length", "task")
-        .annotate(Count("pk"))
-        .order_by("suite__name", "context_length", "task")
-    )
-    places: Counter[tuple[str, str, int, str]] = Counter()
-    for name, title, length, task, count in rows:
-        info = SUITES.get(name)
-        own = next((t for t in info.tasks if t.name == task), None) if info and info.trains else None
-        if own is None:
-            places[name, title, length, ""] += count
-        elif own.role != "unranked":  # tasks with a length each have a board each
-            places[name, f"{title}: {own.title}", length, f"&task={task}"] += count
+    cells = Cell.objects.filter(hardware=hardware, suite__kind="accuracy", suite__is_current=True, metric="accuracy")
+    trained = {name: {task.name: task for task in info.tasks} for name, info in SUITES.items() if info.trains}
+    of_length = ("suite__name", "suite__title", "context_length")
+    # Tasks with a length each have a board each; of other suites a System counts once, however many tasks it has.
+    whole = cells.exclude(suite__name__in=trained).values_list(*of_length)
+    single = cells.filter(suite__name__in=trained).values_list(*of_length, "task")
+    places = {(name, title, length, ""): count for name, title, length, count in _systems(whole)}
+    for name, title, length, task, count in _systems(single):
+        if (own := trained[name].get(task)) is not None and own.role != "unranked":
+            places[name, f"{title}: {own.title}", length, f"&task={task}"] = count
     return HardwarePage(
         hardware=hardware,
         facts=_facts(hardware),
         pools=tuple(pool_lines(Pool.objects.filter(hardware=hardware), viewer, now)),
         places=tuple(
             (title, length_label(n), f"{reverse('board', args=[name])}?hardware={slug}&length={n}{task}", count)
-            for (name, title, n, task), count in places.items()
+            for (name, title, n, task), count in sorted(places.items())
         ),
     )
+
+
+def _systems(grouped: Any) -> Any:
+    """The groups, each with its number of Systems."""
+    return grouped.annotate(Count("system", distinct=True)).order_by()
 
 
 def pool_lines(pools: Any, viewer: Any, now: datetime) -> list[PoolLine]:
