@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 from django.test import Client, TestCase
 from django.utils import timezone
@@ -17,6 +19,7 @@ from tests.factories import (
 
 from longboard.accounts.services import make_token
 from longboard.boards.models import Cell
+from longboard.results.models import Bundle
 from longboard.submissions.models import Run, Submission
 
 pytestmark = pytest.mark.django_db
@@ -163,6 +166,16 @@ def test_measurements_can_be_narrowed(client):
     rows = get(client, "/measurements", metric="accuracy", suite="niah", context_length=1024).json()["items"]
     assert [(r["metric"], r["value"], r["n"]) for r in rows] == [("accuracy", 0.5, 20)]
     assert get(client, "/measurements", metric="ttft_ms").json()["items"] == []
+
+
+def test_numbers_and_runs_say_when_they_were_measured(client):
+    run = make_accepted_run()
+    make_measurement(run)
+    Bundle.objects.filter(attempt__run=run).update(manifest={"started_at": "2026-11-20T09:00:00+01:00"})
+    (row,) = get(client, "/measurements").json()["items"]
+    assert datetime.fromisoformat(row["measured_at"]) == datetime(2026, 11, 20, 8, tzinfo=UTC)
+    assert get(client, f"/runs/{run.pk}").json()["measured_at"] == row["measured_at"]
+    assert get(client, f"/runs/{make_run().pk}").json()["measured_at"] is None
 
 
 @pytest.mark.parametrize("cursor", ["x", "%00", "YWZ0ZXI6LTE=", "YWZ0ZXI6OTk5OTk5OTk5OTk5OTk5OTk5OTk5"])

@@ -118,6 +118,7 @@ class Number(Answer):
     n: int
     unit: str
     trust: str
+    measured_at: datetime | None  # by the clock of the machine that did it
 
 
 class BoardRow(Answer):

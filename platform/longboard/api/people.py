@@ -32,6 +32,7 @@ from longboard.errors import NotFound
 from longboard.fleet.models import Pool
 from longboard.registry.models import Model, Suite
 from longboard.registry.services import register_hub_model
+from longboard.results.dates import measured_at
 from longboard.results.models import Measurement
 from longboard.submissions.models import Run, Submission
 from longboard.submissions.picking import queue_place
@@ -117,6 +118,7 @@ def read_run(request: HttpRequest, run_id: UUID) -> Any:
     attempts = list(run.attempts.select_related("node", "bundle"))
     return RunDetail(
         **_run_out(run).model_dump(),
+        measured_at=measured_at([run.pk]).get(run.pk),
         attempts=[
             AttemptOut(
                 id=attempt.pk,
@@ -181,6 +183,7 @@ def list_measurements(
     if context_length is not None:
         rows = rows.filter(context_length=context_length)
     page = list(rows.order_by("pk")[: limit + 1])
+    measured = measured_at(row.run_id for row in page)
     items = [
         MeasurementOut(
             id=row.pk,
@@ -198,6 +201,7 @@ def list_measurements(
             n=row.n,
             unit=row.unit,
             trust=row.trust,
+            measured_at=measured.get(row.run_id),
         )
         for row in page[:limit]
     ]

@@ -110,6 +110,9 @@ class RunOut(BaseModel):
 
 
 class RunDetail(RunOut):
+    measured_at: datetime | None = Field(
+        description="when the machine began, by its signed manifest; null while nothing was accepted"
+    )
     attempts: list[AttemptOut]
     log_tail: str
 
@@ -141,6 +144,9 @@ class MeasurementOut(BaseModel):
     n: int
     unit: str
     trust: str
+    measured_at: datetime | None = Field(
+        description="when the machine began, by its signed manifest; null where it does not say"
+    )
 
 
 class MeasurementPage(BaseModel):
