@@ -66,3 +66,12 @@ def test_a_board_of_a_day_before_its_first_number_says_when_that_came(client):
     factories.make_board([("apple", 1024, 0.9, 10.0)])
     words = said(client, "/boards/niah/?as_of=2026-11-01")[0]
     assert "By 2026-11-01 this site had no number of Needle in a haystack: the first came 2026-11-24." in words
+
+
+def test_where_no_pool_takes_runs_of_the_public_nothing_is_to_be_submitted(client):
+    sync_catalogue()
+    factories.make_pool(accepts_public_runs=False)
+    for suite in ("lra", "kv"):
+        commands = said(client, f"/boards/{suite}/?task=listops_short" if suite == "lra" else f"/boards/{suite}/")[1]
+        assert commands
+        assert not [c for c in commands if " site submit " in c]

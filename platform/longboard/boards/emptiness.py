@@ -94,13 +94,14 @@ def _commands(view: BoardView, info: SuiteInfo, task: TaskInfo) -> tuple[tuple[s
     pool = _a_pool()
     source = Model.Source.ARCHITECTURE if info.trains else Model.Source.ZOO
     model = Model.objects.filter(source=source).order_by("slug").first()
-    named, place = model.slug if model else "MODEL", pool.slug if pool else "POOL"
-    ask = f"longboard-worker site submit --model {named} --pools {place}"
+    named = model.slug if model else "MODEL"
+    ask = f"longboard-worker site submit --model {named} --pools {pool.slug}" if pool else ""
     if info.trains:
         one = (
             f" --tasks {info.name}/{task.name}" if task.name in RECIPES else ""
         )  # else the mean: all tasks of the suite
-        found.append(("Have this site's nodes train one", f"{ask} --suites {info.name}{one}"))
+        if ask:  # else nobody's pool takes runs of the public
+            found.append(("Have this site's nodes train one", f"{ask} --suites {info.name}{one}"))
         if one:
             alone = f"python -m longboard_tasks.suites.lra {RECIPES[task.name].task} --mixer s4d"
             found.append(("Train one with no site", alone))
@@ -109,9 +110,10 @@ def _commands(view: BoardView, info: SuiteInfo, task: TaskInfo) -> tuple[tuple[s
         alone = (
             f"longboard-worker evaluate --model {model.ref if model else named} --suite {info.name} --lengths {lengths}"
         )
-        found.append(
-            ("Have this site's nodes measure one", f"{ask} --suites {info.name},efficiency --lengths {lengths}")
-        )
+        if ask:
+            found.append(
+                ("Have this site's nodes measure one", f"{ask} --suites {info.name},efficiency --lengths {lengths}")
+            )
         found.append(("Measure one with no site", alone))
     return tuple(found)
 
