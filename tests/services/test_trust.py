@@ -29,9 +29,9 @@ from longboard.results.uploads import assemble, put_chunk, upload_state
 from longboard.submissions import services
 from longboard.submissions.models import Run
 from longboard.submissions.specs import spec_of
-from longboard_tasks.architectures import architecture_of
 from longboard_tasks.contract import Provenance, samples_root, sha256
 from longboard_tasks.costmodel import estimate, sheet_for
+from longboard_tasks.families import architecture_of
 from longboard_tasks.shapes import load_shapes
 
 pytestmark = pytest.mark.django_db

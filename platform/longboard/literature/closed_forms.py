@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from longboard.literature.catalogue import Claim
 from longboard.literature.verdicts import Evidence
-from longboard_tasks.architectures import Architecture, Layer, architecture_of
+from longboard_tasks.architectures import Architecture, Layer
+from longboard_tasks.families import architecture_of
 from longboard_tasks.shapes import load_shapes
 
 Compute = Callable[[Claim], Evidence | None]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from django.http import QueryDict
 
 from longboard.quantities import count_text, duration_text, length_label
-from longboard_tasks.architectures import architecture_of
 from longboard_tasks.costmodel import SHEETS, HardwareSheet, estimate, longest_context
+from longboard_tasks.families import architecture_of
 from longboard_tasks.shapes import load_shapes
 from longboard_tasks.sizes import bytes_text
 

@@ -33,8 +33,8 @@ from longboard.literature.measured_limits import (
 )
 from longboard.literature.measurements import Table, main_stat
 from longboard.literature.verdicts import Evidence
-from longboard_tasks.architectures import architecture_of
 from longboard_tasks.costmodel import SHEETS, estimate
+from longboard_tasks.families import architecture_of
 from longboard_tasks.shapes import load_shapes
 from longboard_tasks.sizes import bytes_text
 from longboard_tasks.suites.efficiency.report import Cell

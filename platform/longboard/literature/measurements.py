@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from longboard_tasks.architectures import Architecture, architecture_of
+from longboard_tasks.architectures import Architecture
 from longboard_tasks.costmodel import HardwareSheet, sheet_for
+from longboard_tasks.families import architecture_of
 from longboard_tasks.shapes import load_shapes
 from longboard_tasks.suites import efficiency
 from longboard_tasks.suites.efficiency.report import (

@@ -11,10 +11,10 @@ from django.utils.text import slugify
 from longboard.accounts.models import User
 from longboard.errors import BadRequest, NotFound
 from longboard.registry.models import Method, Model, Suite, System
-from longboard_tasks.architectures import architecture_of
 from longboard_tasks.catalogue.methods import METHODS
 from longboard_tasks.catalogue.suites import SUITES
 from longboard_tasks.contract import MethodRef, ModelRef, Runtime, SystemSpec
+from longboard_tasks.families import architecture_of
 from longboard_tasks.shapes import load_shapes
 from longboard_tasks.suites.lra.architectures import ArchitectureError, Variant, check_architecture, known
 from longboard_tasks.zoo.registry import ZOO

@@ -11,8 +11,9 @@ from django.conf import settings
 from longboard.fleet.models import Hardware
 from longboard.registry.models import Model, Suite
 from longboard.submissions.quota import LEAST_HOLD_S
-from longboard_tasks.architectures import Architecture, architecture_of
+from longboard_tasks.architectures import Architecture
 from longboard_tasks.costmodel import HardwareSheet, estimate, guess_architecture, price, sheet_for
+from longboard_tasks.families import architecture_of
 from longboard_tasks.shapes import load_shapes
 from longboard_tasks.suites.lra.architectures import check_architecture
 from longboard_tasks.suites.lra.cost import least_memory_bytes, price_training

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longboard_tasks.architectures import architecture_of, read_architecture
 from longboard_tasks.costmodel import (
     BUSY,
     EXPECTED,
@@ -22,6 +21,7 @@ from longboard_tasks.costmodel import (
     price,
     sheet_for,
 )
+from longboard_tasks.families import architecture_of, read_architecture
 from longboard_tasks.shapes import load_shapes
 from longboard_tasks.suites import efficiency
 from longboard_tasks.suites.efficiency.report import read_report

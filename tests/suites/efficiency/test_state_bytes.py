@@ -8,9 +8,9 @@ import transformers
 from tests.suites.efficiency.shrunken import CHANGES, shrunken
 from transformers import AutoModelForCausalLM
 
-from longboard_tasks.architectures import read_architecture
 from longboard_tasks.engine.reader import open_reader
 from longboard_tasks.engine.stream import count_bytes
+from longboard_tasks.families import read_architecture
 from longboard_tasks.suites.efficiency.filling import fill
 
 LENGTHS = (48, 96, 144, 192)

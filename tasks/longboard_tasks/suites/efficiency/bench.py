@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 
-from longboard_tasks.architectures import Architecture, knows, read_architecture
+from longboard_tasks.architectures import Architecture
 from longboard_tasks.engine.kernels import use_kernels
 from longboard_tasks.engine.loading import LoadedModel, load_system
 from longboard_tasks.engine.machine import report_hardware, report_software
 from longboard_tasks.engine.reader import open_reader
 from longboard_tasks.engine.selftest import run_self_test
+from longboard_tasks.families import knows, read_architecture
 from longboard_tasks.shapes import load_shapes
 from longboard_tasks.suites.efficiency.energy import Meter
 from longboard_tasks.suites.efficiency.report import Ceilings, Cell, Failure, Report, SystemFacts
