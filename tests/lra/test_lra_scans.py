@@ -118,3 +118,24 @@ def test_the_delta_rule_in_chunks_is_the_delta_rule(length):
     decay = -torch.nn.functional.softplus(raw)
     args = (q, k, v, decay, beta)
     torch.testing.assert_close(chunked_delta_rule(*args), delta_rule_ref(*args))
+
+
+def test_no_chunks_gradient_is_as_large_as_all_chunks():
+    """An index leaves for the way back a tensor of zeros as large as what it looked into: once a chunk, that is quadratic."""
+    length = 4 * DELTA_CHUNK
+    q, k, v, raw = draw(1, length, 2, 4), draw(1, length, 2, 4), draw(1, length, 2, 4), draw(1, length, 2, 4)
+
+    def decay() -> torch.Tensor:
+        return -torch.nn.functional.softplus(raw)
+
+    for run in (
+        lambda: channel_decayed(q, k, v, decay()),
+        lambda: chunked_delta_rule(
+            q, torch.nn.functional.normalize(k, dim=-1), v, decay().mean(-1), torch.sigmoid(raw.mean(-1))
+        ),
+    ):
+        loss = run().sum()  # its inputs made anew: a graph is walked back once
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+            loss.backward()
+        backward = [event for event in seen.key_averages() if event.key == "aten::select_backward"]
+        assert sum(event.count for event in backward) <= 2  # of what is cut once, not of every chunk

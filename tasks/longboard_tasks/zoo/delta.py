@@ -38,9 +38,10 @@ def chunked_delta_rule(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, beta: Ten
     kept, added = build_transitions(k, log, solved)
     state = torch.zeros_like(added[:, 0])
     starts = []
-    for chunk in range(kept.shape[1]):
+    # Unbound, not indexed: the gradient of an index is as large as all chunks together, for every chunk.
+    for keeps, adds in zip(kept.unbind(1), added.unbind(1), strict=True):
         starts.append(state)
-        state = kept[:, chunk] @ state + added[:, chunk]
+        state = keeps @ state + adds
     return read_out(q, k, log, solved, torch.stack(starts, dim=1))
 
 

@@ -72,9 +72,10 @@ def channel_decayed(q: Tensor, k: Tensor, v: Tensor, decay: Tensor) -> Tensor:
     added = (k * torch.exp(log[..., -1:, :] - log)).transpose(-1, -2) @ v
     left = torch.exp(log[..., -1, :])[..., None]  # [B, n, H, K, 1]
     state, met = torch.zeros_like(added[:, 0]), []
-    for chunk in range(added.shape[1]):
+    # Unbound, not indexed: the gradient of an index is as large as all chunks together, for every chunk.
+    for keeps, adds in zip(left.unbind(1), added.unbind(1), strict=True):
         met.append(state)
-        state = left[:, chunk] * state + added[:, chunk]
+        state = keeps * state + adds
     o = inside @ v + ahead @ torch.stack(met, dim=1)
     return o.transpose(2, 3).flatten(1, 2)[:, :T]
 
