@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from django.http import HttpRequest
 from ninja import Query, Router
 
-from longboard.api.schemas import BoardOut, BoardRow, Error
+from longboard.api.schemas.base import Error
+from longboard.api.schemas.boards import BoardOut, BoardRow
 from longboard.boards.api_board import Standing, standings
 from longboard.boards.board_view import find_task, rankable_metrics
 from longboard.boards.metrics import board_info, cost_task, costs_of, default_metric

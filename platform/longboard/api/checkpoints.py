@@ -10,7 +10,9 @@ from django.utils import timezone
 from ninja import Query, Router, Status
 
 from longboard.api.auth import NODE, PERSON, NodeRequest, PersonRequest
-from longboard.api.schemas import CheckpointFileOut, CheckpointOut, Error, ModelOut, NodeCheckpointOut
+from longboard.api.schemas.base import Error
+from longboard.api.schemas.checkpoints import CheckpointFileOut, CheckpointOut, NodeCheckpointOut
+from longboard.api.schemas.registry import ModelOut
 from longboard.checkpoints import services, storage
 from longboard.checkpoints.models import Checkpoint
 from longboard.checkpoints.requests import CheckpointRequest

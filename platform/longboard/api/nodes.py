@@ -12,7 +12,8 @@ from ninja import Router, Status
 
 from longboard import server_key
 from longboard.api.auth import NODE, NodeRequest
-from longboard.api.schemas import (
+from longboard.api.schemas.base import Error
+from longboard.api.schemas.node_protocol import (
     BeatIn,
     BeatOut,
     BundleOut,
@@ -22,7 +23,6 @@ from longboard.api.schemas import (
     CompleteIn,
     EnrolIn,
     EnrolOut,
-    Error,
     ExportIn,
     FailIn,
     FencedIn,

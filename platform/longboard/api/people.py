@@ -12,22 +12,11 @@ from ninja import Query, Router, Status
 
 from longboard.api.auth import PERSON, PersonRequest
 from longboard.api.paging import next_cursor, position_of
-from longboard.api.schemas import (
-    AttemptOut,
-    Error,
-    HubModelIn,
-    MeasurementOut,
-    MeasurementPage,
-    ModelOut,
-    NodeOut,
-    PoolOut,
-    RunDetail,
-    RunOut,
-    SampleOut,
-    SamplePage,
-    SubmissionOut,
-    SuiteOut,
-)
+from longboard.api.schemas.base import Error
+from longboard.api.schemas.fleet import NodeOut, PoolOut
+from longboard.api.schemas.registry import HubModelIn, ModelOut, SuiteOut
+from longboard.api.schemas.results import MeasurementOut, MeasurementPage, SampleOut, SamplePage
+from longboard.api.schemas.submissions import AttemptOut, RunDetail, RunOut, SubmissionOut
 from longboard.errors import NotFound
 from longboard.fleet.models import Pool
 from longboard.registry.models import Model, Suite

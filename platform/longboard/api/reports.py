@@ -11,7 +11,8 @@ from ninja import Path, Query, Router, Status
 
 from longboard.api.auth import REPORTER, PersonRequest
 from longboard.api.paging import next_cursor, position_of
-from longboard.api.schemas import Error, ReportedNumberOut, ReportOut, ReportPageOut, WithdrawIn
+from longboard.api.schemas.base import Error
+from longboard.api.schemas.reports import ReportedNumberOut, ReportOut, ReportPageOut, WithdrawIn
 from longboard.errors import NotFound
 from longboard.reports.models import Report
 from longboard.reports.queries import find_report, report_url

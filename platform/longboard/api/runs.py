@@ -11,16 +11,10 @@ from django.utils import timezone
 from ninja import Query, Router
 
 from longboard.api.auth import PERSON, PersonRequest
-from longboard.api.schemas import (
-    CancelIn,
-    Error,
-    LogOut,
-    NodeDetail,
-    NodeStateIn,
-    QuotaOut,
-    ReceiptOut,
-    ReceiptPage,
-)
+from longboard.api.schemas.base import Error
+from longboard.api.schemas.fleet import NodeDetail, NodeStateIn
+from longboard.api.schemas.results import ReceiptOut, ReceiptPage
+from longboard.api.schemas.submissions import CancelIn, LogOut, QuotaOut
 from longboard.errors import NotFound
 from longboard.fleet.models import Node
 from longboard.fleet.services import end_tokens, set_node_state
