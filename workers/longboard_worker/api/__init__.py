@@ -7,174 +7,24 @@
 
 Reads need no token. Every call has a time limit; reads are repeated after a lost connection, a 5xx or a 429, as long as the
 site asks for; a submission is sent again only under its idempotency key, so that it cannot be made twice.
+What the site refuses is raised as `longboard_worker.api.calls.ApiError`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import random
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import requests
-from pydantic import BaseModel, ConfigDict
 
-CONNECT_S, READ_S = 5, 60
-TRIES = 4
+from longboard_worker.api.answers import Board, ModelLine, Number, PoolLine, Report, Run, Submission, SuiteLine
+from longboard_worker.api.calls import call
+
 PIECE_BYTES = 4 * 2**20  # the site takes 8 MiB
-LONGEST_WAIT_S = 60.0
-
-
-class ApiError(Exception):
-    """The site said no. `code` is stable, the message says what to do, `field` which part of the request is at fault."""
-
-    def __init__(self, status: int, code: str, message: str, field: str = "") -> None:
-        super().__init__(message)
-        self.status, self.code, self.message, self.field = status, code, message, field
-
-
-class Answer(BaseModel):
-    """What the site answers may grow by fields: those that this version does not know are left out."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-class ModelLine(Answer):
-    slug: str
-    title: str
-    source: str
-    ref: str
-    revision: str
-    family: str
-    parameters: int | None
-    max_positions: int | None
-
-
-class SuiteLine(Answer):
-    name: str
-    version: int
-    title: str
-    kind: str
-    is_current: bool
-
-
-class PoolLine(Answer):
-    slug: str
-    title: str
-    hardware: str
-    accepts_public_runs: bool
-
-
-class Run(Answer):
-    id: uuid.UUID
-    system: str
-    suite: str
-    context_length: int
-    pool: str
-    state: str
-    failure_class: str
-    failure_message: str
-    queue_place: int | None
-    url: str
-
-    @property
-    def is_final(self) -> bool:
-        return self.state in ("accepted", "failed", "cancelled", "rejected")
-
-
-class Submission(Answer):
-    id: uuid.UUID
-    system: str
-    model: str
-    state: str
-    created_at: datetime
-    runs: tuple[Run, ...]
-    url: str
-
-    @property
-    def is_final(self) -> bool:
-        return all(run.is_final for run in self.runs)
-
-
-class Number(Answer):
-    """One published number with its 95 % interval, in `unit`."""
-
-    id: int
-    run: uuid.UUID
-    system: str
-    hardware: str
-    suite: str
-    task: str
-    metric: str
-    context_length: int
-    depth: float | None
-    value: float
-    ci_low: float
-    ci_high: float
-    n: int
-    unit: str
-    trust: str
-    measured_at: datetime | None  # by the clock of the machine that did it
-
-
-class BoardRow(Answer):
-    system: str
-    label: str
-    gain: float
-    gain_low: float
-    gain_high: float
-    gain_n: int
-    cost: float
-    cost_low: float
-    cost_high: float
-    on_front: bool
-    front_probability: float
-    trust: str
-
-
-class Board(Answer):
-    suite: str
-    task: str
-    metric: str
-    cost_metric: str
-    context_length: int
-    hardware: str
-    rows: tuple[BoardRow, ...]
-
-
-class ReportedNumber(Answer):
-    suite: str
-    task: str
-    metric: str
-    context_length: int
-    value: float
-    ci_low: float
-    ci_high: float
-    n: int
-    unit: str
-
-
-class Report(Answer):
-    """Self-reported results of one System; `withdrawn_at` None: they stand."""
-
-    id: int
-    author: str
-    system: str
-    trust: str
-    hardware: str
-    hardware_slug: str
-    source: str
-    created_at: datetime
-    withdrawn_at: datetime | None
-    numbers: tuple[ReportedNumber, ...]
-    url: str
-
-
-Kind = TypeVar("Kind", bound=Answer)
 
 
 class Longboard:
@@ -343,34 +193,8 @@ class Longboard:
     def _call(
         self, method: str, path: str, *, query: dict[str, Any] | None = None, body: Any = None, content: bytes = b""
     ) -> Any:
-        """One call, repeated while that is safe and worth it. Raises ApiError."""
-        given = {name: value for name, value in (query or {}).items() if value != ""}
-        last: Exception | None = None
-        for attempt in range(TRIES):
-            try:
-                answer = self.session.request(
-                    method,
-                    self.base + path,
-                    params=given,
-                    json=body,
-                    data=content or None,
-                    timeout=(CONNECT_S, READ_S),
-                    allow_redirects=False,
-                )
-            except requests.RequestException as error:
-                last, pause = (
-                    ApiError(0, "unreachable", f"No answer from {self.base}: {type(error).__name__}."),
-                    2.0**attempt,
-                )
-            else:
-                if answer.ok:
-                    return answer.json()
-                last, pause = _refusal(answer), _pause(answer, attempt)
-                if answer.status_code != 429 and answer.status_code < 500:
-                    raise last
-            if attempt < TRIES - 1:
-                time.sleep(pause * random.uniform(0.8, 1.2))
-        raise last or ApiError(0, "unreachable", f"No answer from {self.base}.")
+        """As `calls.call`, with this site's address and this person's token."""
+        return call(self.session, self.base, method, path, query=query, body=body, content=content)
 
 
 def _pieces_of(path: Path, offset: int) -> Iterator[tuple[int, bytes]]:
@@ -385,17 +209,3 @@ def _pieces_of(path: Path, offset: int) -> Iterator[tuple[int, bytes]]:
 def _digest_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _pause(answer: requests.Response, attempt: int) -> float:
-    """What the site asks for, within reason; else one, two, four seconds."""
-    asked = answer.headers.get("Retry-After", "")
-    return min(float(asked), LONGEST_WAIT_S) if asked.isdecimal() else 2.0**attempt
-
-
-def _refusal(answer: requests.Response) -> ApiError:
-    try:
-        told = answer.json()["error"]
-        return ApiError(answer.status_code, told["code"], told["message"], told.get("field", ""))
-    except (ValueError, KeyError, TypeError):
-        return ApiError(answer.status_code, "unknown", f"The site answered {answer.status_code} without a reason.")
