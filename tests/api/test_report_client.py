@@ -8,7 +8,8 @@ from tests import factories
 
 from longboard.accounts.services import make_token
 from longboard.reports.models import Report
-from longboard_worker.api import ApiError, Longboard
+from longboard_worker.api import Longboard
+from longboard_worker.api.calls import ApiError
 from longboard_worker.cli import main
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -18,7 +18,8 @@ from longboard.registry.models import Model
 from longboard.submissions.models import Run
 from longboard.submissions.specs import spec_of
 from longboard_tasks.contract import Ticket, sha256
-from longboard_worker.api import ApiError, Longboard
+from longboard_worker.api import Longboard
+from longboard_worker.api.calls import ApiError
 from longboard_worker.cli import main
 from longboard_worker.client import FencedOff, Refused, SiteClient
 from longboard_worker.uploads import UploadBroken, fetch_upload

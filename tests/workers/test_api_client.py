@@ -8,8 +8,8 @@ from django.utils import timezone
 from tests import factories
 
 from longboard.accounts.services import make_token
-from longboard_worker import api
-from longboard_worker.api import ApiError, Longboard
+from longboard_worker.api import Longboard, calls
+from longboard_worker.api.calls import ApiError
 from longboard_worker.cli import main
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,7 +63,7 @@ def test_a_refusal_says_why_and_which_field(site):
 def test_after_a_429_it_waits_as_long_as_the_site_asks(site, settings, monkeypatch):
     slept = []
     settings.REQUESTS_PER_MINUTE = {"anonymous": 1, "token": 1, "export": 1}
-    monkeypatch.setattr(api.time, "sleep", slept.append)
+    monkeypatch.setattr(calls.time, "sleep", slept.append)
     site.suites()
     with pytest.raises(ApiError) as refused:
         site.suites()
@@ -82,7 +82,7 @@ def test_a_lost_answer_is_asked_for_again(site, monkeypatch):
         return real(*args, **kwargs)
 
     monkeypatch.setattr(site.session, "request", request)
-    monkeypatch.setattr(api.time, "sleep", lambda s: None)
+    monkeypatch.setattr(calls.time, "sleep", lambda s: None)
     assert site.pools()[0].slug == "local-cpu"
     lost[0] = 9
     with pytest.raises(ApiError, match="No answer"):

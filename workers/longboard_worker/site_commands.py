@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from longboard_worker.api import ApiError, Longboard
+from longboard_worker.api import Longboard
+from longboard_worker.api.calls import ApiError
 
 # Where a number is, what it is, and how sure: without hardware and depth two rows could not be told apart.
 NUMBER_COLUMNS = (
