@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.utils import timezone
 from tests import factories
-from tests.services.test_checkpoints import CONFIG, GOOD, WEIGHTS, files_of
+from tests.checkpoints.checkpoint_files import CONFIG, GOOD, WEIGHTS, files_of
 from tests.signing import make_key
 
 from longboard.accounts.services import make_token

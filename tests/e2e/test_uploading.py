@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 from tests import factories
+from tests.checkpoints.checkpoint_files import GOOD
 from tests.e2e.test_browser import sign_in
-from tests.services.test_checkpoints import GOOD
 
 from longboard.checkpoints.models import Checkpoint, CheckpointFile
 from longboard.registry.models import Model
