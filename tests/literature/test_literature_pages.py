@@ -146,9 +146,10 @@ def test_a_papers_figure_is_grouped_as_ours_beside_it_is(client):
 def test_a_table_says_who_has_least_and_most_where_two_of_three_systems_were_measured_and_how_they_grew():
     found = {"a": {1024: 10.0, 4096: 20.0, 65536: 1.0}, "b": {1024: 40.0, 4096: 400.0}, "c": {1024: 1.0}}
     assert takeaway(found, "ms") == (
-        "At 4K tokens a (20.0 ms) has the least and b (400 ms) the most; from 1K on it changed 2.00-fold for a "
-        "and 10.0-fold for b."
+        "At 4K tokens a (20.0 ms) has the least and b (400 ms) the most; since 1K it went to 2.00 times its value for a "
+        "and to 10.0 times for b."
     )
+    assert takeaway(found, "ms", grows=False) == "At 4K tokens a (20.0 ms) has the least and b (400 ms) the most."
     assert takeaway({"a": {1024: 1.0}, "b": {}}, "ms") == ""
 
 
@@ -158,6 +159,27 @@ def test_every_figure_of_several_systems_has_its_sentence_and_the_tables_words_a
     for figure in page.xpath("//figure[count(.//*[@class='thread']) > 2]"):  # a line and its piece in the legend, each
         assert "has the least" in text(figure.xpath("preceding-sibling::p[@class='says']")[0])
     assert "launches differ by more than 3 %" in text(page)
+
+
+@pytest.mark.django_db
+def test_a_system_stands_beside_its_twin_with_our_kernels_and_a_table_of_two_machines_says_so(client):
+    page = parsed(client.get("/efficiency/h200/"))
+    rows = [text(a) for a in page.xpath("//section[@aria-labelledby='ttft']//tbody/tr/th")]
+    assert rows[rows.index("mamba2-1b") + 1] == "mamba2-1b-longboard"
+    assert "of 2 machines" in text(page)
+    says = text(page.xpath("//section[@aria-labelledby='tpot']/p[@class='says']")[0])
+    assert "times its value" not in says  # the host changes within a row
+
+
+@pytest.mark.django_db
+def test_two_systems_to_compare_are_chosen_of_two_kinds_and_tables_of_one_device_have_their_days(client):
+    page = parsed(client.get("/efficiency/crossover/?on=h200"))
+    assert page.xpath("//option[@selected]/text()")[1:] == ["llama-1b-longboard", "mamba2-1b-longboard"]
+    tables = page.xpath("//select[@name='on']/option/text()")
+    assert len(set(tables)) == len(tables)
+    assert "n=5" in text(page)
+    asked = parsed(client.get("/efficiency/crossover/?on=h200&a=llama-1b&b=mamba2-1b"))
+    assert asked.xpath("//option[@selected]/text()")[1:] == ["llama-1b", "mamba2-1b"]
 
 
 def test_reports_of_a_device_are_one_table_unless_they_read_a_system_in_different_ways():

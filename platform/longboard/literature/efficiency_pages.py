@@ -7,6 +7,7 @@ from functools import cache
 
 from longboard.literature.measurements import Table, load_tables
 from longboard.literature.metric_tables import (
+    FAILURES,
     METRICS,
     Entry,
     LimitRow,
@@ -29,6 +30,7 @@ class EfficiencyPage:
     ceilings: list[tuple[str, str]]
     energies: list[tuple[str, str, str, str, str, str]]
     batches: list[tuple[str, str, str, str]]
+    batches_left: str  # planned, with no time for either number
 
 
 def efficiency_page(slug: str) -> EfficiencyPage | None:
@@ -41,6 +43,8 @@ def efficiency_page(slug: str) -> EfficiencyPage | None:
 def _efficiency_page(slug: str) -> EfficiencyPage:
     table = load_tables()[slug]
     reached = table.report.ceilings
+    batches = batch_rows(table)
+    left = [row for row in batches if row[2] == row[3] == FAILURES["no_time"]]
     ceilings = []
     if reached:
         ceilings = [
@@ -59,22 +63,27 @@ def _efficiency_page(slug: str) -> EfficiencyPage:
         limits=limit_rows(table),
         ceilings=ceilings,
         energies=energy_rows(table),
-        batches=batch_rows(table),
+        batches=[row for row in batches if row not in left],
+        batches_left=", ".join(f"{system} at {what}" for system, what, *_ in left),
     )
 
 
 def energy_rows(table: Table, system: str = "") -> list[tuple[str, str, str, str, str, str]]:
-    """(system, phase, length, J per token, joules and window, validity)"""
+    """(system, phase, length, energy of one token, joules and window, validity), by System."""
     rows: list[tuple[str, str, str, str, str, str]] = []
-    for cell in table.report.cells:
+    for cell in sorted(table.report.cells, key=lambda cell: cell.system):
         e = cell.energy
         if e is None or (system and cell.system != system):
             continue
-        per = f"{figure_text(e.per_token * 1_000)} mJ" if e.per_token is not None else "–"
+        per = _joules_text(e.per_token) if e.per_token is not None else "–"
         window = f"{e.joules:,.0f} J in {e.window_s:.1f} s" if e.joules is not None else f"{e.window_s:.1f} s"
         valid = "valid" if e.is_valid else ", ".join(e.reasons).replace("_", " ")
         rows.append((cell.system, cell.phase, length_label(cell.context_length), per, window, valid))
     return rows
+
+
+def _joules_text(joules: float) -> str:
+    return f"{figure_text(joules)} J" if joules >= 1 else f"{figure_text(joules * 1_000)} mJ"
 
 
 def batch_rows(table: Table) -> list[tuple[str, str, str, str]]:

@@ -90,7 +90,7 @@ def ttft_crossing(claim: Claim, table: Table) -> Evidence | None:
     return measured(
         claim, table, (math.inf, math.inf, math.inf),
         f"No crossing up to {worst.length:,}: {found.better} is faster everywhere, {worst.ratio:.0f}× at the longest "
-        "(stock code; with fast kernels on both sides a 1B pair met near 64K on this device: docs/efficiency.md)",
+        "(stock code; with our kernels on both sides a 1B pair meets between 4K and 16K on an H200: docs/efficiency.md)",
         outcome="fails",
     )  # fmt: skip
 

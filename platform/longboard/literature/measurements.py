@@ -37,6 +37,7 @@ class Table:
     report: Report
     cells: tuple[Cell, ...]
     days: tuple[str, ...]  # on which it was measured
+    machines: int  # of how many machines the device was
 
     @property
     def device(self) -> str:
@@ -48,7 +49,13 @@ class Table:
 
     @property
     def systems(self) -> list[str]:
-        return list(self.report.systems)
+        """By name, so that a System stands beside its twin with our kernels."""
+        return sorted(self.report.systems)
+
+    @property
+    def title(self) -> str:
+        """What tells it from the other tables: a device can have several."""
+        return f"{self.device}, {self.measured_on}"
 
     def find(
         self, system: str, phase: Phase, length: int, *, reading: Reading | None = None, logits: Logits = "last",
@@ -131,4 +138,5 @@ def join_table(slug: str, reports: Sequence[Report]) -> Table:
     for cell in report.cells:
         groups.setdefault((*cell.key, cell.filled), []).append(cell)
     days = sorted({f"{one.measured_at:%Y-%m-%d}" for one in reports})
-    return Table(slug, report, tuple(pool_cells(cells) for cells in groups.values()), tuple(days))
+    machines = {one.hardware.uuid_sha256 or slug for one in reports}
+    return Table(slug, report, tuple(pool_cells(cells) for cells in groups.values()), tuple(days), len(machines))

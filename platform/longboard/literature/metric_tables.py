@@ -104,14 +104,15 @@ def metric_table(table: Table, metric: str) -> MetricTable:
                 points.append((float(length), stat.value / scale, stat.low / scale, stat.high / scale))
         series.append(Series(system, tuple(points)))
     chart = draw(series, x_title="Context length, tokens", y_title=f"{title}, {word}")
-    return MetricTable(title, takeaway(found, unit), [length_label(n) for n in lengths], rows, chart)
+    of_one_host = metric != "tpot" or table.machines == 1  # a stock step is mostly its host's time
+    return MetricTable(title, takeaway(found, unit, grows=of_one_host), [length_label(n) for n in lengths], rows, chart)
 
 
 MOST = 0.66  # of as many Systems as any length has
 
 
-def takeaway(found: Mapping[str, Mapping[int, float]], unit: str) -> str:
-    """Who has least and most at the longest length that most Systems have, and how their numbers grew up to it.
+def takeaway(found: Mapping[str, Mapping[int, float]], unit: str, *, grows: bool = True) -> str:
+    """Who has least and most at the longest length that most Systems have, and how their numbers grew up to it if `grows`.
 
     `found`: by System, by length. Empty where fewer than two Systems share a length.
     """
@@ -130,12 +131,12 @@ def takeaway(found: Mapping[str, Mapping[int, float]], unit: str) -> str:
     says = f"At {length_label(at)} tokens {told(least)} has the least and {told(most)} the most"
     first = min(length for values in there.values() for length in values)
     growth = {system: values[at] / values[first] for system, values in there.items() if first in values}
-    if first == at or len(growth) < 2:
+    if first == at or len(growth) < 2 or not grows:
         return f"{says}."
     slow, fast = (pick(growth, key=lambda system: growth[system]) for pick in (min, max))
     return (
-        f"{says}; from {length_label(first)} on it changed {figure_text(growth[slow])}-fold for {slow} "
-        f"and {figure_text(growth[fast])}-fold for {fast}."
+        f"{says}; since {length_label(first)} it went to {figure_text(growth[slow])} times its value for {slow} "
+        f"and to {figure_text(growth[fast])} times for {fast}."
     )
 
 
@@ -151,7 +152,7 @@ def busy_stats(table: Table, system: str) -> dict[int, Stat]:
 
 
 def busy_table(table: Table) -> MetricTable:
-    found = {system: busy_stats(table, system) for system in table.systems}
+    found = {system: stats for system in table.systems if (stats := busy_stats(table, system))}
     lengths = sorted({length for stats in found.values() for length in stats})
     rows, series = [], []
     for system, stats in found.items():
