@@ -175,10 +175,8 @@ def test_an_empty_board_says_how_to_fill_it(client):
     assert "This site has received no result at all yet." in page
     assert "It will show accuracy against time to first token (ttft) of each system" in page
     assert "manage.py load_baselines" in page
-    assert (
-        "longboard-worker site submit --model granite-hybrid-3m --pools POOL --suites niah,efficiency --lengths 512,2048"
-        in page
-    )
+    assert "site submit" not in page, "there is no pool to name"
+    assert "longboard-worker evaluate --model" in page
     assert "No node takes runs here yet" in page
     assert "Nothing has been measured in this suite yet" in page
     assert "Loosen a filter" not in page
@@ -229,3 +227,10 @@ def test_a_large_board_says_what_a_small_one_says(client, systems, monkeypatch):
     cache.clear()
     monkeypatch.setattr("longboard.boards.queries.ALL_LENGTHS_UP_TO", 0)
     assert said() == small
+
+
+def test_a_board_praises_no_system_above_one_whose_cost_is_missing(client):
+    factories.make_board([("apple", 1024, 0.5, 10.0), ("birch", 1024, 0.3, 5.0)])
+    factories.make_cell(factories.make_run(system=factories.make_system(factories.make_model("cedar"))), value=1.0)
+    title = text(parsed(client.get("/boards/niah/?length=1024")).xpath("//*[@class='takeaway']")[0])
+    assert "Apple is most accurate of those with both numbers" in title

@@ -34,6 +34,13 @@ def test_a_suite_that_trains_says_that_nothing_can_be_loaded_and_names_the_train
     assert client.get(links["Tasks and metrics of Long Range Arena"]).status_code == 200
 
 
+def test_a_board_opens_with_a_task_that_has_numbers_and_shows_an_empty_one_to_who_asks_for_it(client):
+    sync_catalogue()
+    factories.make_cell(factories.make_run(suite=factories.Suite.objects.get(name="lra")), task="listops_short")
+    assert client.get("/boards/lra/").headers["Location"] == "/boards/lra/?task=listops_short"
+    assert "No system has accuracy on ListOps yet" in said(client, "/boards/lra/?task=listops")[0]
+
+
 def test_the_commands_are_ones_that_the_command_line_takes(client):
     sync_catalogue()
     factories.make_pool()

@@ -68,7 +68,9 @@ class Row:
 
     @property
     def normalised_text(self) -> str:
-        return "" if self.normalised is None else f"{self.normalised:.2f} above chance"
+        if self.normalised is None:
+            return ""
+        return f"{abs(self.normalised):.2f} {'below' if self.normalised < 0 else 'above'} chance"
 
     @property
     def certainty(self) -> str:
@@ -187,5 +189,5 @@ def number_cell(number: Number, classes: str) -> str:
     claimed = f' <span class="claimed">{number.trust}</span>' if number.trust == Trust.SELF_REPORTED else ""
     return (
         f'<td class="num{classes}"><a class="quiet" href="{number.url}"><b>{shown.value}</b> '
-        f'<span class="n">n={shown.n}</span> <span class="interval">{shown.interval}</span>{claimed}</a></td>'
+        f'<span class="n">n={shown.n:,}</span> <span class="interval">{shown.interval}</span>{claimed}</a></td>'
     )

@@ -28,6 +28,7 @@ class Emptiness:
     shows: str
     commands: tuple[tuple[str, str], ...]  # (what it does, the command)
     links: tuple[Choice, ...]  # to what exists
+    instead: str  # the suite's first task that has numbers; empty: none has
 
 
 def explain(view: BoardView, suite: Suite, info: SuiteInfo, task: TaskInfo, metric: MetricInfo) -> Emptiness:
@@ -39,17 +40,19 @@ def explain(view: BoardView, suite: Suite, info: SuiteInfo, task: TaskInfo, metr
         .values_list("task", flat=True)
         .distinct()
     )
+    others = [t for t in info.tasks if t.name in tasks]
     return Emptiness(
         why=_why(view, suite, info, task, metric, bool(tasks)),
         shows=f"It will show {metric.title.lower()} against {view.cost_metric.title.lower()} of each system"
         f"{_at(task)}, with intervals, and the front of those that no other beats in both.",
         commands=_commands(view, info, task),
         links=(
-            *(Choice(t.name, t.title, url=view.url(task=t.name, metric="")) for t in info.tasks if t.name in tasks),
+            *(Choice(t.name, t.title, url=view.url(task=t.name, metric="")) for t in others),
             *_other_boards(suite),
             *(() if _a_pool() else (Choice("nodes", "No node takes runs here yet: lend one", url=reverse("nodes")),)),
             Choice("suite", f"Tasks and metrics of {suite.title}", url=reverse("suite", args=[suite.label])),
         ),
+        instead=others[0].name if others else "",
     )
 
 

@@ -180,7 +180,13 @@ def board(found: Found, view: BoardView) -> Board:
         length=length,
         length_text=length_label(length) if length else "",
         title=takeaway(
-            points, tied=_tied(shown, points), metric=metric, cost=view.cost_metric, length=length, hardware=hardware
+            points,
+            tied=_tied(shown, points),
+            metric=metric,
+            cost=view.cost_metric,
+            length=length,
+            hardware=hardware,
+            beaten=bool(points) and float(np.nanmax(shown.gains["value"])) > max(p.gain.number for p in points),
         ),
         summary=_summary(shown),
         lengths=tuple(Choice(str(n), length_label(n), n == length, counts[n], view.url(length=n)) for n in ordered),
@@ -259,12 +265,11 @@ def _rest(shown: Selection, marked: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _tied(shown: Selection, points: Sequence[FrontPoint]) -> int:
-    """How many others may equal the most accurate: its rank range reaches to them."""
+    """How many others may equal the most accurate: its rank range reaches to them, whether they have a cost or not."""
     if not points:
         return 0
     best = max(points, key=lambda p: p.gain.number)
-    both = shown.has_both
-    return int((both & (shown.gains["high"] >= best.gain.low)).sum()) - 1
+    return int((shown.has_gain & (shown.gains["high"] >= best.gain.low)).sum()) - 1
 
 
 def _summary(shown: Selection) -> str:

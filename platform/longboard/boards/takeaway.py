@@ -45,9 +45,17 @@ COST_NOUN = {
 
 
 def takeaway(
-    points: Sequence[FrontPoint], *, tied: int, metric: MetricInfo, cost: MetricInfo, length: int, hardware: str
+    points: Sequence[FrontPoint],
+    *,
+    tied: int,
+    metric: MetricInfo,
+    cost: MetricInfo,
+    length: int,
+    hardware: str,
+    beaten: bool = False,
 ) -> str:
-    """`points` hold at least the most accurate System, the cheapest, and the one that is tied when `tied` is 1."""
+    """`points` hold at least the most accurate System, the cheapest, and the one that is tied when `tied` is 1, of those
+    with both numbers. `beaten`: one without a cost is more accurate."""
     where = f"At {length_label(length)} tokens on {hardware}" if length and hardware else "Here"
     if not points:
         return f"{where}, no system has both {metric.title.lower()} and {COST_NOUN[cost.name]} yet"
@@ -58,7 +66,8 @@ def takeaway(
             f"{where}, {best.label} is the only system with both numbers so far: {_glued(best)} for {best.cost.value}"
         )
     names = [p.label for p in points if p is not best and p.gain.high >= best.gain.low]
-    lead = f"{where}, {best.label} is most accurate, {_glued(best)}{_doubt(tied, names)}"
+    of_whom = " of those with both numbers" if beaten else ""
+    lead = f"{where}, {best.label} is most accurate{of_whom}, {_glued(best)}{_doubt(tied, names)}"
     alone, against = CHEAPEST[cost.name]
     if best is cheap:
         return f"{lead}, and {alone}, {best.cost.value}"

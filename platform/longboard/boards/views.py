@@ -78,6 +78,9 @@ def board(request: HttpRequest, suite: str) -> HttpResponseBase:
     parts = pages.get(key)
     if parts is None:
         shown = queries.board(found, view)
+        # Who asked for no task gets one with numbers.
+        if not request.GET and shown.emptiness and shown.emptiness.instead:
+            return redirect(view.url(task=shown.emptiness.instead))
         parts = (render_to_string("boards/_board.html", {"board": shown}), shown.title, shown.summary, shown.view.url())
         pages.set(key, parts, KEEP_S)
     region, title, summary, canonical = parts
