@@ -154,6 +154,25 @@ def test_the_heat_map_leads_from_a_cell_to_a_sample_in_two_clicks(client, run):
     assert all("depth 50 %" in text(s) for s in samples)
 
 
+def test_a_model_whose_speed_alone_was_measured_does_not_read_as_unmeasured(client):
+    run = factories.make_accepted_run(suite=factories.make_suite("efficiency"))
+    factories.make_cell(run, "ttft_ms", 20.0)
+    page = text(parsed(client.get(f"/models/{run.system.model.slug}/")))
+    assert "Efficiency by context length" in page
+    assert "has been measured" not in page
+
+
+def test_a_hardware_leads_to_what_whole_models_take_on_it(client):
+    factories.make_hardware(
+        "nvidia-h200", title="NVIDIA H200", bandwidth_bytes_per_s=4_800_000_000_000, peak_flops=989 * 10**12
+    )
+    page = parsed(client.get("/hardware/nvidia-h200/"))
+    assert "4.8 TB/s" in text(page)
+    assert "989 TFLOP/s" in text(page)
+    (link,) = page.xpath("//a[starts-with(@href, '/efficiency/h200')]")
+    assert "Time to first token" in text(parsed(client.get(link.get("href"))))
+
+
 def test_hardware_pages_tell_living_nodes_from_silent_ones(client):
     factories.make_node(name="alive", last_seen_at=timezone.now())
     factories.make_node(name="gone", last_seen_at=timezone.now() - timedelta(days=2))

@@ -23,6 +23,14 @@ def test_a_run_page_has_numbers_samples_manifest_and_digest(client, run):
         assert part in text(page), part
 
 
+def test_a_training_that_states_no_rate_says_why_beside_its_numbers(client, run):
+    run_bundle = factories.Bundle.objects.get(attempt__run=run)
+    run_bundle.manifest = {"settings": {"rates": "left out: the machine had other work"}}
+    run_bundle.save()
+    numbers = parsed(client.get(f"/runs/{run.pk}/")).xpath("//section[@aria-labelledby='measurements']")[0]
+    assert "Training and inference rates: left out: the machine had other work." in text(numbers)
+
+
 def test_samples_come_in_pages_that_together_are_the_whole(client, run):
     seen, url = [], f"/runs/{run.pk}/"
     while url:

@@ -14,7 +14,8 @@ from django.urls import reverse
 
 from longboard.boards.models import Cell
 from longboard.fleet.models import Hardware, Node, Pool
-from longboard.quantities import ago_text, count_text, duration_text, length_label
+from longboard.literature.measurements import load_tables
+from longboard.quantities import ago_text, duration_text, length_label
 from longboard.submissions.models import Attempt, Run
 from longboard_tasks.catalogue.suites import SUITES
 from longboard_tasks.sizes import bytes_text
@@ -52,7 +53,7 @@ class HardwareLine:
     pools: int
     nodes: int
     alive: int
-    numbers: int
+    numbers: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class HardwarePage:
     facts: tuple[tuple[str, str], ...]
     pools: tuple[PoolLine, ...]
     places: tuple[tuple[str, str, str, int], ...]  # suite, length, board's address, Systems
+    tables: tuple[tuple[str, str], ...]  # of whole models' speed on this device: title, address
 
 
 def hardware_lines(now: datetime) -> list[HardwareLine]:
@@ -77,7 +79,7 @@ def hardware_lines(now: datetime) -> list[HardwareLine]:
             pools=row.pool_count,
             nodes=sum(n.pool.hardware_id == row.pk for n in nodes),
             alive=sum(n.pool.hardware_id == row.pk and n.is_alive(now) for n in nodes),
-            numbers=numbers.get(row.pk, 0),
+            numbers=f"{numbers.get(row.pk, 0):,}",
         )
         for row in rows
     ]
@@ -104,6 +106,11 @@ def hardware_page(slug: str, viewer: Any, now: datetime) -> HardwarePage | None:
         places=tuple(
             (title, length_label(n), f"{reverse('board', args=[name])}?hardware={slug}&length={n}{task}", count)
             for (name, title, n, task), count in sorted(places.items())
+        ),
+        tables=tuple(
+            (table.title, reverse("efficiency-table", args=[slug]))
+            for slug, table in load_tables().items()
+            if table.device == hardware.title
         ),
     )
 
@@ -256,10 +263,10 @@ def _facts(hardware: Hardware) -> tuple[tuple[str, str], ...]:
     facts = (
         ("Kind", hardware.get_kind_display()),
         ("Memory", bytes_text(hardware.memory_bytes)),
-        ("Peak, dense bf16", f"{count_text(hardware.peak_flops)} FLOP/s" if hardware.peak_flops else ""),
+        ("Peak, dense bf16", f"{hardware.peak_flops / 1e12:,.0f} TFLOP/s" if hardware.peak_flops else ""),
         (
             "Memory bandwidth",
-            f"{bytes_text(hardware.bandwidth_bytes_per_s)}/s" if hardware.bandwidth_bytes_per_s else "",
+            f"{hardware.bandwidth_bytes_per_s / 1e12:.3g} TB/s" if hardware.bandwidth_bytes_per_s else "",
         ),
         (
             "Price",

@@ -88,6 +88,7 @@ class RunPage:
     measurements: tuple[MeasurementLine, ...]
     curves: Curves | None
     bundle: Bundle | None
+    without_rates: str  # why a training states no rate
     manifest: tuple[tuple[str, str], ...]
     may_cancel: bool
     may_rerun: bool
@@ -162,6 +163,7 @@ def run_page(run: Run, viewer: Any) -> RunPage:
         measurements=tuple(_measurement_line(m) for m in run.measurements.order_by("task", "metric", "depth")),
         curves=curves_of(run),
         bundle=bundle,
+        without_rates=str(bundle.manifest.get("settings", {}).get("rates", "")) if bundle else "",
         manifest=manifest_lines(bundle.manifest) if bundle else (),
         may_cancel=may_steer and not run.is_final,
         may_rerun=may_steer and run.is_final,
