@@ -36,9 +36,9 @@ from longboard_tasks.contract import (
 )
 from longboard_tasks.engine.errors import OutOfMemory
 from longboard_tasks.suites.lra.architectures import SLACK, Variant, batch_of, canonical, check_architecture
+from longboard_tasks.suites.lra.bundle_parts import parts_of_clock, parts_of_training
 from longboard_tasks.suites.lra.efficiency import PASSES, Cell
 from longboard_tasks.suites.lra.examples import open_examples
-from longboard_tasks.suites.lra.runs import parts_of_clock, parts_of_training
 from longboard_tasks.suites.lra.tasks import RECIPES, SPEED, Recipe, find_task
 from longboard_tasks.suites.lra.train import PREDICTIONS, Outcome, Plan
 
