@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from longboard_tasks.suites.babilong import people, prompts
+from longboard_tasks.suites.babilong import prompts, vocabulary
 from longboard_tasks.suites.babilong.plan import TASKS as BABILONG
 from longboard_tasks.suites.niah import needles as niah_needles
 from longboard_tasks.suites.niah import pools, tracking
@@ -69,13 +69,13 @@ def test_names_keys_and_words_of_facts_are_none_that_a_suite_asks_for(source):
         assert not {key.lower() for key in drawn} & HELD_OUT, drawn
         assert not set(words.joined(rng).lower().split("-")) & HELD_OUT
     assert not {*stories.PLACES, *stories.THINGS} & HELD_OUT
-    theirs = {*people.MOVES, *people.GETS, *people.DROPS, *people.GIVES}
+    theirs = {*vocabulary.MOVES, *vocabulary.GETS, *vocabulary.DROPS, *vocabulary.GIVES}
     assert not {*stories.MOVES, *stories.GETS, *stories.DROPS, *stories.GIVES} & theirs
     planted = {
         *pools.ADJECTIVES,
         *pools.NOUNS,
-        *people.ROOMS,
-        *people.OBJECTS,
+        *vocabulary.ROOMS,
+        *vocabulary.OBJECTS,
         *map(str.lower, (*names.SURNAMES, *CITIES)),
     }
     assert {word for word in planted if " " not in word} <= HELD_OUT

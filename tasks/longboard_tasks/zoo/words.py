@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from longboard_tasks.suites.babilong import people, relations
+from longboard_tasks.suites.babilong import relations, vocabulary
 from longboard_tasks.suites.niah import pools
 from longboard_tasks.suites.niah.plan import CITIES
 from longboard_tasks.suites.recall import names
@@ -37,8 +37,9 @@ def held_out() -> frozenset[str]:
     """Every word, in lower case, that the suites put into a fact: keys, cities, people, rooms, things, colours, names."""
     lists: Iterable[Iterable[str]] = (
         *(CITIES, pools.ADJECTIVES, pools.NOUNS, pools.ACTIVITIES, pools.FOODS, pools.VENUES, pools.PLACES),
-        *(people.PEOPLE, people.GIVERS, people.GUESSED, people.MOODY, people.ROOMS, people.TOWN, people.OBJECTS),
-        *(people.MOODS, (thing for _, thing in people.MOODS.values()), names.GIVEN, names.SURNAMES),
+        *(vocabulary.PEOPLE, vocabulary.GIVERS, vocabulary.GUESSED, vocabulary.MOODY),
+        *(vocabulary.ROOMS, vocabulary.TOWN, vocabulary.OBJECTS),
+        *(vocabulary.MOODS, (thing for _, thing in vocabulary.MOODS.values()), names.GIVEN, names.SURNAMES),
         *(relations.SHAPES, relations.KINDS, relations.KINDS.values(), relations.AFRAID, relations.ANIMALS),
         *(relations.COLOURS, relations.NAMED, relations.BOXES),
         ("special", "magic", "grass", "green", "sky", "blue", "sun", "yellow"),

@@ -1,170 +1,58 @@
 """Stories of people who move, carry and give: qa1-3, qa5-14 and qa20. Standard library only.
 
 Source of the wording and question forms: Weston et al. 2015 (bAbI, arXiv:1502.05698), the released text v1.2 (CC BY 3.0),
-with the verbs, names and "there" as released. The generator is ours: a small world in which everything said is true. We
-differ: questions that two answers would fit are not asked, and yes, no and maybe are equally likely (the release leans).
+with the verbs, names and "there" as released. The generator is ours, over `world`. We differ: questions that two answers
+would fit are not asked, and yes, no and maybe are equally likely (the release leans).
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 from longboard_tasks.suites.babilong.story import Story
-
-PEOPLE = ("John", "Mary", "Sandra", "Daniel")
-GIVERS = ("Mary", "Fred", "Bill", "Jeff")  # qa5
-GUESSED = ("Fred", "Bill", "Mary", "Julie")  # qa10, qa14
-MOODY = ("Yann", "Jason", "Antoine", "Sumit")  # qa20
-WOMEN = ("Mary", "Sandra")
-ROOMS = ("bathroom", "bedroom", "garden", "hallway", "kitchen", "office")
-TOWN = ("bedroom", "cinema", "kitchen", "office", "park", "school")  # qa10, qa14
-OBJECTS = ("apple", "football", "milk")
-MOVES = ("travelled to", "went to", "journeyed to", "moved to", "went back to")
-GETS = ("grabbed", "picked up", "got", "took")
-DROPS = ("dropped", "put down", "left", "discarded")
-GIVES = ("gave", "handed", "passed")
-LINKS = ("Then", "After that", "Afterwards", "Following that")
-TIMES = ("yesterday", "this morning", "this afternoon", "this evening")
-COUNTS = ("none", "one", "two", "three")
-MOODS = {  # mood: (where it sends a person, what it makes them take)
-    "tired": ("bedroom", "pajamas"),
-    "hungry": ("kitchen", "apple"),
-    "thirsty": ("kitchen", "milk"),
-    "bored": ("garden", "football"),
-}
-
-
-@dataclass(slots=True)
-class _World:
-    """Where everyone and everything really is, what the reader was told, and the sentences that told it."""
-
-    rng: random.Random
-    people: Sequence[str]
-    there: float = 1.0  # how often a "got" ends with "there"
-    needs_place: bool = True  # nobody takes a thing before the reader knows where that person is
-    room: dict[str, str] = field(default_factory=dict)
-    told: set[str] = field(default_factory=set)  # people whose room the reader knows
-    seen: list[str] = field(default_factory=list)  # people the reader has met, in order
-    hands: set[str] = field(default_factory=set)  # people who have held something
-    holder: dict[str, str] = field(default_factory=dict)
-    lies_in: dict[str, str] = field(default_factory=dict)
-    trail: dict[str, list[str]] = field(default_factory=dict)  # rooms an object is known to have been in
-    facts: list[str] = field(default_factory=list)
-    gift: tuple[str, str, str] | None = None  # giver, object, receiver: the latest
-
-    def __post_init__(self) -> None:
-        self.room = {person: self.rng.choice(ROOMS) for person in self.people}
-        self.lies_in = {thing: self.rng.choice(ROOMS) for thing in OBJECTS}
-        self.trail = {thing: [] for thing in OBJECTS}
-
-    def act(self, *kinds: Callable[[_World], bool]) -> None:
-        """Say one more thing that is true: kinds are tried in random order until one is possible."""
-        while not self.rng.choice(kinds)(self):
-            pass
-
-    def say(self, person: str, rest: str) -> bool:
-        self.facts.append(f"{person} {rest}.")
-        self.meet(person)
-        return True
-
-    def meet(self, person: str) -> None:
-        if person not in self.seen:
-            self.seen.append(person)
-
-    def enter(self, person: str, room: str) -> None:
-        self.room[person] = room
-        self.told.add(person)
-        for thing, holder in self.holder.items():
-            if holder == person:
-                self.see(thing, room)
-
-    def see(self, thing: str, room: str) -> None:
-        if self.trail[thing][-1:] != [room]:
-            self.trail[thing].append(room)
-
-    def other_room(self, person: str) -> str:
-        return self.rng.choice([room for room in ROOMS if room != self.room[person]])
-
-
-def _move(world: _World) -> bool:
-    person = world.rng.choice(world.people)
-    room = world.other_room(person)
-    world.enter(person, room)
-    return world.say(person, f"{world.rng.choice(MOVES)} the {room}")
-
-
-def _get(world: _World) -> bool:
-    free = [
-        (person, thing)
-        for thing, room in world.lies_in.items()
-        for person in world.people
-        if world.room[person] == room and (person in world.told or not world.needs_place)
-    ]
-    if not free:
-        return False
-    person, thing = world.rng.choice(free)
-    del world.lies_in[thing]
-    world.holder[thing] = person
-    world.hands.add(person)
-    if person in world.told:
-        world.see(thing, world.room[person])
-    there = " there" if world.rng.random() < world.there else ""
-    return world.say(person, f"{world.rng.choice(GETS)} the {thing}{there}")
-
-
-def _drop(world: _World) -> bool:
-    if not world.holder:
-        return False
-    thing = world.rng.choice(list(world.holder))
-    person = world.holder.pop(thing)
-    world.lies_in[thing] = world.room[person]
-    there = " there" if world.rng.random() < 0.2 else ""
-    return world.say(person, f"{world.rng.choice(DROPS)} the {thing}{there}")
-
-
-def _give(world: _World) -> bool:
-    gifts = [
-        (giver, thing, receiver)
-        for thing, giver in world.holder.items()
-        for receiver in world.people
-        if receiver != giver and world.room[receiver] == world.room[giver]
-    ]
-    if not gifts:
-        return False
-    world.gift = giver, thing, receiver = world.rng.choice(gifts)
-    del world.holder[thing]  # so that it comes last among what the receiver holds
-    world.holder[thing] = receiver
-    world.hands.add(receiver)
-    world.say(giver, f"{world.rng.choice(GIVES)} the {thing} to {receiver}")
-    world.meet(receiver)
-    return True
+from longboard_tasks.suites.babilong.vocabulary import (
+    COUNTS,
+    GETS,
+    GIVERS,
+    GUESSED,
+    LINKS,
+    MOODS,
+    MOODY,
+    MOVES,
+    OBJECTS,
+    PEOPLE,
+    ROOMS,
+    TIMES,
+    TOWN,
+    WOMEN,
+)
+from longboard_tasks.suites.babilong.world import World, drop, get, give, move
 
 
 def where_is_person(rng: random.Random) -> Story:
     """qa1: two moves before each question."""
-    world = _World(rng, PEOPLE)
+    world = World(rng, PEOPLE)
     for _ in range(2 * _questions(rng)):
-        world.act(_move)
+        world.act(move)
     person = rng.choice(world.seen)
     return Story("qa1", tuple(world.facts), f"Where is {person}?", world.room[person])
 
 
 def where_is_thing(rng: random.Random) -> Story:
     """qa2: where a thing is that was carried about."""
-    world = _World(rng, PEOPLE)
+    world = World(rng, PEOPLE)
     for _ in range(_questions(rng)):
-        _talk(world, lambda: any(world.trail.values()), 2, 0.33, _move, _get, _drop)
+        _talk(world, lambda: any(world.trail.values()), 2, 0.33, move, get, drop)
     thing = rng.choice([thing for thing in OBJECTS if world.trail[thing]])
     return Story("qa2", tuple(world.facts), f"Where is the {thing}?", world.trail[thing][-1])
 
 
 def where_was_thing(rng: random.Random) -> Story:
     """qa3: where a thing was before the room that it is in now."""
-    world = _World(rng, PEOPLE, there=0.2)
+    world = World(rng, PEOPLE, there=0.2)
     for _ in range(_questions(rng)):
-        _talk(world, lambda: any(len(trail) > 1 for trail in world.trail.values()), 4, 0.105, _move, _get, _drop)
+        _talk(world, lambda: any(len(trail) > 1 for trail in world.trail.values()), 4, 0.105, move, get, drop)
     thing = rng.choice([thing for thing in OBJECTS if len(world.trail[thing]) > 1])
     before, now = world.trail[thing][-2:]
     return Story("qa3", tuple(world.facts), f"Where was the {thing} before the {now}?", before)
@@ -172,14 +60,14 @@ def where_was_thing(rng: random.Random) -> Story:
 
 def who_gave(rng: random.Random) -> Story:
     """qa5: five questions about the latest gift; a few sentences about other things may follow it."""
-    world, gift = _World(rng, GIVERS, needs_place=False), ("", "", "")
+    world, gift = World(rng, GIVERS, needs_place=False), ("", "", "")
     for number in range(_questions(rng)):
         while world.gift is None:
-            world.act(_move, _get, _give)
+            world.act(move, get, give)
         gift, world.gift = world.gift, None
         if number or rng.random() < 0.7:  # the shortest stories end with their gift
             for _ in range(rng.randrange(5)):
-                world.act(_move, _move, _get)
+                world.act(move, move, get)
     giver, thing, receiver = gift
     question, answer = rng.choices(
         (
@@ -196,9 +84,9 @@ def who_gave(rng: random.Random) -> Story:
 
 def is_person_there(rng: random.Random) -> Story:
     """qa6: is a person in a room, yes or no."""
-    world = _World(rng, PEOPLE, needs_place=False)
+    world = World(rng, PEOPLE, needs_place=False)
     for _ in range(_questions(rng)):
-        _talk(world, lambda: bool(world.told), 2, 0.95, _move, _move, _get, _drop)
+        _talk(world, lambda: bool(world.told), 2, 0.95, move, move, get, drop)
     person = rng.choice([person for person in world.seen if person in world.told])
     answer = rng.choice(("yes", "no"))
     room = world.room[person] if answer == "yes" else world.other_room(person)
@@ -219,17 +107,17 @@ def what_carried(rng: random.Random) -> Story:
     return Story("qa8", tuple(world.facts), f"What is {person} carrying?", ",".join(things) or "nothing")
 
 
-def _carriers(rng: random.Random) -> tuple[_World, str]:
-    world = _World(rng, PEOPLE, needs_place=False)
+def _carriers(rng: random.Random) -> tuple[World, str]:
+    world = World(rng, PEOPLE, needs_place=False)
     for _ in range(_questions(rng)):
-        _talk(world, lambda: True, 2, 0.6, _move, _get, _get, _drop, _give)
+        _talk(world, lambda: True, 2, 0.6, move, get, get, drop, give)
     hands = [person for person in world.seen if person in world.hands]
     return world, rng.choice(hands if hands and rng.random() < 0.75 else world.seen)
 
 
 def is_not_there(rng: random.Random, answer: str = "") -> Story:
     """qa9: "is in", "is not in", "is no longer in" beside the moves; the question is about the latest word on a person."""
-    world = _World(rng, PEOPLE)
+    world = World(rng, PEOPLE)
     latest: dict[str, tuple[bool, str]] = {}  # person: (is in, room)
     for _ in range(2 * _questions(rng)):
         person = rng.choice(PEOPLE)
@@ -286,9 +174,9 @@ def is_maybe_there(rng: random.Random, answer: str = "") -> Story:
 
 def where_is_she(rng: random.Random) -> Story:
     """qa11: every second sentence names its person by a pronoun."""
-    world = _World(rng, PEOPLE)
+    world = World(rng, PEOPLE)
     for _ in range(_questions(rng)):
-        world.act(_move)
+        world.act(move)
         person = world.facts[-1].split()[0]
         room = world.other_room(person)
         world.enter(person, room)
@@ -300,7 +188,7 @@ def where_is_she(rng: random.Random) -> Story:
 
 def where_is_pair(rng: random.Random) -> Story:
     """qa12: two people move together."""
-    world = _World(rng, PEOPLE)
+    world = World(rng, PEOPLE)
     for _ in range(2 * _questions(rng)):
         _move_pair(world)
     person = rng.choice(world.seen)
@@ -309,7 +197,7 @@ def where_is_pair(rng: random.Random) -> Story:
 
 def where_are_they(rng: random.Random) -> Story:
     """qa13: two people move together, then "they" move on."""
-    world = _World(rng, PEOPLE)
+    world = World(rng, PEOPLE)
     for _ in range(_questions(rng)):
         pair = _move_pair(world)
         room = world.other_room(pair[0])
@@ -320,7 +208,7 @@ def where_are_they(rng: random.Random) -> Story:
     return Story("qa13", tuple(world.facts), f"Where is {person}?", world.room[person])
 
 
-def _move_pair(world: _World) -> tuple[str, str]:
+def _move_pair(world: World) -> tuple[str, str]:
     one, two = world.rng.sample(PEOPLE, 2)
     room = world.rng.choice([room for room in ROOMS if room not in (world.room[one], world.room[two])])
     for person in (one, two):
@@ -386,9 +274,7 @@ def _questions(rng: random.Random) -> int:
     return rng.randrange(1, 6)
 
 
-def _talk(
-    world: _World, may_ask: Callable[[], bool], least: int, stop: float, *kinds: Callable[[_World], bool]
-) -> None:
+def _talk(world: World, may_ask: Callable[[], bool], least: int, stop: float, *kinds: Callable[[World], bool]) -> None:
     """At least `least` sentences, then more with probability 1 - `stop` each, until a question has an answer."""
     for _ in range(least):
         world.act(*kinds)

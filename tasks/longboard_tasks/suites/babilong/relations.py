@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 
-from longboard_tasks.suites.babilong.people import ROOMS
 from longboard_tasks.suites.babilong.story import Story
+from longboard_tasks.suites.babilong.vocabulary import ROOMS
 
 Cell = tuple[int, int]
 COMPASS: dict[str, Cell] = {"north": (0, 1), "south": (0, -1), "east": (1, 0), "west": (-1, 0)}
