@@ -182,6 +182,13 @@ def test_two_systems_to_compare_are_chosen_of_two_kinds_and_tables_of_one_device
     assert asked.xpath("//option[@selected]/text()")[1:] == ["llama-1b", "mamba2-1b"]
 
 
+@pytest.mark.django_db
+def test_several_verdicts_of_a_paper_are_told_in_the_plural(client):
+    told = text(parsed(client.get("/literature/")))
+    assert not re.search(r"\b([2-9]|\d\d+) (holds|does not)\b", told)
+    assert re.search(r"[2-9] do not hold here", told)
+
+
 def test_reports_of_a_device_are_one_table_unless_they_read_a_system_in_different_ways():
     tables = load_tables()
     assert {"llama-1b", "mamba2-1b", "mamba2-1b-longboard"} <= set(tables["h200"].systems)

@@ -88,6 +88,11 @@ def test_a_refused_request_comes_back_with_the_reason_beside_the_field(client, a
     assert not Submission.objects.exists()
 
 
+def test_who_has_no_pool_to_choose_is_told_what_to_do(client):
+    client.force_login(factories.make_user())
+    assert "No pool takes your runs here yet" in text(parsed(client.get("/submit/")))
+
+
 def test_a_private_pool_is_offered_to_its_owner_alone(client, ada):
     other = factories.make_user()
     factories.make_pool("secret", title="Secret", accepts_public_runs=False, owner=other)

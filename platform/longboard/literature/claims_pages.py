@@ -150,11 +150,16 @@ def paper_status(paper: Paper, lines: Sequence[ClaimLine]) -> str:
             word: sum(x.verdict.word == word for x in judged) for word in dict.fromkeys(x.verdict.word for x in judged)
         }
         return f"{len(judged)} of {len(lines)} claims measured: " + ", ".join(
-            f"{n} {word}" for word, n in counts.items()
+            f"{n} {word if n == 1 else _plural(word)}" for word, n in counts.items()
         )
     if lines:
         return f"{len(lines)} claims, none measured yet"
     return paper.runnable
+
+
+def _plural(word: str) -> str:
+    """Of a verdict's word: 2 hold, 5 do not hold here."""
+    return word.replace("does not", "do not").replace("holds", "hold")
 
 
 def stand_ins(paper: Paper) -> list[tuple[str, str]]:

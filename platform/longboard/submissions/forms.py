@@ -111,6 +111,11 @@ class SubmissionForm(forms.Form):
         self._choices("pools", [(p.slug, f"{p.title} ({p.slug}), {p.hardware.title}") for p in pools])
         # What most people want: a point on the front, from the only pool there is.
         self.fields["suites"].initial = ["niah", "efficiency"]  # both axes of a front; more suites take hours more
+        if not pools:
+            self.fields["pools"].help_text = (
+                "No pool takes your runs here yet: ask who runs this site for one to lend a machine to. "
+                "longboard-worker evaluate needs no site."
+            )
         self.fields["pools"].initial = [pools[0].slug] if len(pools) == 1 else []
 
     def _choices(self, name: str, choices: list[tuple[str, str]]) -> None:
