@@ -183,6 +183,20 @@ def test_two_systems_to_compare_are_chosen_of_two_kinds_and_tables_of_one_device
 
 
 @pytest.mark.django_db
+def test_theory_is_held_against_stock_code_and_our_kernels_apart_with_intervals_on_every_device(client):
+    page = parsed(client.get("/efficiency/theory/?on=h200"))
+    kinds = [text(dt) for dt in page.xpath("//dl[@class='facts']//dt")]
+    assert {"prefill, measured over bound", "prefill, ours, measured over bound"} <= set(kinds)
+    rows = [[text(cell) for cell in row] for row in page.xpath("//section[@aria-labelledby='times']//tbody/tr")]
+    (measured,) = [row[4] for row in rows if row[:3] == ["mamba2-1b-longboard", "prefill, ours", "16K"]]
+    assert measured.endswith("n=5")
+    other = next(a for a in page.xpath("//p[@class='tools']/a") if "H100" in text(a))
+    assert "NVIDIA H100" in text(
+        parsed(client.get("/efficiency/theory/" + other.get("href"))).xpath("//p[@class='summary']")[0]
+    )
+
+
+@pytest.mark.django_db
 def test_several_verdicts_of_a_paper_are_told_in_the_plural(client):
     told = text(parsed(client.get("/literature/")))
     assert not re.search(r"\b([2-9]|\d\d+) (holds|does not)\b", told)

@@ -57,6 +57,10 @@ class Table:
         """What tells it from the other tables: a device can have several."""
         return f"{self.device}, {self.measured_on}"
 
+    def is_ours(self, system: str) -> bool:
+        """Whether it runs on our kernels."""
+        return self.report.systems[system].spec.runtime.kernels == "longboard"
+
     def find(
         self, system: str, phase: Phase, length: int, *, reading: Reading | None = None, logits: Logits = "last",
         batch: int = 1, cap: int | None = None,

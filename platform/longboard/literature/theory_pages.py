@@ -15,6 +15,8 @@ from longboard.quantities import figure_text, length_label, quantity
 from longboard_tasks.sizes import bytes_text
 from longboard_tasks.suites.efficiency.report import Stat
 
+OURS = ", ours"  # our kernels
+
 
 @dataclass(frozen=True, slots=True)
 class TheoryRow:
@@ -47,15 +49,15 @@ def _theory_page(slug: str) -> TheoryPage:
     table = load_tables()[slug]
     sheet = table.sheet()
     rows, memory_rows = [], []
+    kinds = ("prefill", "decode, host", "decode, device busy")
     dots: dict[str, list[tuple[float, float, float, float]]] = {
-        "prefill": [],
-        "decode, host": [],
-        "decode, device busy": [],
+        name: [] for name in (*kinds, *(kind + OURS for kind in kinds))
     }
     ratios: dict[str, list[float]] = {name: [] for name in dots}
 
     def add(kind: str, system: str, length: int, bound_ms: float, stat: Stat) -> None:
         ratio = stat.value / bound_ms
+        kind += OURS if table.is_ours(system) else ""
         ratios[kind].append(ratio)
         dots[kind].append((bound_ms, stat.value, stat.low, stat.high))
         rows.append(
@@ -64,7 +66,7 @@ def _theory_page(slug: str) -> TheoryPage:
                 kind,
                 length_label(length),
                 f"{figure_text(bound_ms)} ms",
-                f"{figure_text(stat.value)} ms",
+                str(quantity(stat.value, stat.low, stat.high, n=stat.n, unit="ms")),
                 f"{figure_text(ratio)}×",
             )
         )
@@ -99,7 +101,7 @@ def _theory_page(slug: str) -> TheoryPage:
             add("decode, device busy", system, b.context_length, bound, busy)
     summary = [(kind, _ratios_text(found)) for kind, found in ratios.items() if found]
     chart = draw(
-        [Series(name, tuple(sorted(points))) for name, points in dots.items()],
+        [Series(name, tuple(sorted(points))) for name, points in dots.items() if points],
         x_title="Bound from the cost model and the rates this machine reached, ms",
         y_title="Measured, ms",
         diagonal=True,
@@ -164,7 +166,7 @@ def _pair(table: Table, a: str, b: str) -> tuple[str, str]:
     seconds = [b] if b in known and b != a else known
 
     def worth(pair: tuple[str, str]) -> tuple[bool, int, int]:
-        ours = sum(table.report.systems[s].spec.runtime.kernels == "longboard" for s in pair)
+        ours = sum(map(table.is_ours, pair))
         x, y = ({*table.lengths(s, "prefill")} for s in pair)
         return _kind(table, pair[0]) != _kind(table, pair[1]), ours, len(x & y)
 
