@@ -160,6 +160,10 @@ def test_a_model_whose_speed_alone_was_measured_does_not_read_as_unmeasured(clie
     page = text(parsed(client.get(f"/models/{run.system.model.slug}/")))
     assert "Efficiency by context length" in page
     assert "has been measured" not in page
+    (row,) = parsed(client.get(f"/models/{run.system.model.slug}/")).xpath(
+        "//section[@aria-labelledby='efficiency-title']//tbody/tr"
+    )
+    assert text(row.xpath("./th")[0]) == "float32", "the model's title is the page's"
 
 
 def test_a_hardware_leads_to_what_whole_models_take_on_it(client):

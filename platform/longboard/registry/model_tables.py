@@ -50,13 +50,19 @@ def quantity_of(cell: Cell) -> Quantity:
     return quantity(cell.value, cell.ci_low, cell.ci_high, n=cell.n, unit=cell.unit)
 
 
+def _own_part(system: System) -> str:
+    """Its label without the model's title, which the page bears already: "bfloat16", "+ SnapKV 0.25 (float32)"."""
+    rest = system.label.removeprefix(system.model.title).strip()
+    return rest[1:-1] if rest.startswith("(") else rest
+
+
 def efficiency_lines(
     cells: Iterable[Cell], systems: Mapping[int, System], metrics: tuple[MetricInfo, ...]
 ) -> tuple[EfficiencyLine, ...]:
     found = {(c.system_id, c.context_length, c.metric): c for c in cells}
     return tuple(
         EfficiencyLine(
-            system=systems[pk].label,
+            system=_own_part(systems[pk]),
             mark=mark_of(pk),
             length=length_label(length),
             cells=tuple(
