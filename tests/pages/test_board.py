@@ -173,7 +173,7 @@ def test_an_empty_board_says_how_to_fill_it(client):
     assert response.status_code == 200
     page = text(parsed(response))
     assert "This site has received no result at all yet." in page
-    assert "It will show accuracy against time to first token (ttft) of each system" in page
+    assert "It will show accuracy against time to first token (TTFT) of each system" in page
     assert "manage.py load_baselines" in page
     assert "site submit" not in page, "there is no pool to name"
     assert "longboard-worker evaluate --model" in page

@@ -39,6 +39,7 @@ def test_a_board_opens_with_a_task_that_has_numbers_and_shows_an_empty_one_to_wh
     factories.make_cell(factories.make_run(suite=factories.Suite.objects.get(name="lra")), task="listops_short")
     assert client.get("/boards/lra/").headers["Location"] == "/boards/lra/?task=listops_short"
     assert "No system has accuracy on ListOps yet" in said(client, "/boards/lra/?task=listops")[0]
+    assert "another seed can differ by more" in text(parsed(client.get("/boards/lra/?task=listops_short")))
 
 
 def test_the_commands_are_ones_that_the_command_line_takes(client):

@@ -43,7 +43,7 @@ def explain(view: BoardView, suite: Suite, info: SuiteInfo, task: TaskInfo, metr
     others = [t for t in info.tasks if t.name in tasks]
     return Emptiness(
         why=_why(view, suite, info, task, metric, bool(tasks)),
-        shows=f"It will show {metric.title.lower()} against {view.cost_metric.title.lower()} of each system"
+        shows=f"It will show {metric.title.lower()} against {_lowered(view.cost_metric.title)} of each system"
         f"{_at(task)}, with intervals, and the front of those that no other beats in both.",
         commands=_commands(view, info, task),
         links=(
@@ -82,6 +82,11 @@ def _why(
         told = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
         lines.append(f"Runs of the suite without a result: {told}.")
     return tuple(lines)
+
+
+def _lowered(title: str) -> str:
+    """Within a sentence; "(TTFT)" stays as it is."""
+    return title[0].lower() + title[1:]
 
 
 def _at(task: TaskInfo) -> str:

@@ -79,6 +79,7 @@ class Board:
     cite_url: str
     emptiness: Emptiness | None  # of a board without a number: why, and how to fill it
     today_url: str  # of a board as of an earlier moment
+    trains: bool  # each number is a training's
     is_whole: bool  # the accuracy is a mean over the suite's tasks
 
 
@@ -213,6 +214,7 @@ def board(found: Found, view: BoardView) -> Board:
         updated=f"{held.changed_at:%Y-%m-%d %H:%M} UTC" if held.changed_at else "",
         emptiness=None if any(counts.values()) else explain(view, found.suite, found.info, task, metric),
         today_url=view.url(as_of="") if view.moment else "",
+        trains=found.info.trains,
         is_whole=key.is_whole,
         chance_text=f"{task.chance:.2g}",
         price=price if is_money else None,

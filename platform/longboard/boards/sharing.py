@@ -110,7 +110,7 @@ def citation(board: Board, now: datetime) -> Citation:
     moment = board.view.moment or now
     pinned = board.permalink if board.view.as_of else _with_moment(board.permalink, moment)
     address = f"{settings.SITE_URL}{pinned}"
-    axes = f"{board.metric.title.lower()} against {board.cost.title.lower()}"
+    axes = f"{board.metric.title.lower()} against {board.cost.title[0].lower() + board.cost.title[1:]}"
     title = f"Longboard: {board.suite.title} ({board.suite.label}), {axes}"
     title += f" at {board.length_text} tokens on {board.hardware}" if board.length and board.hardware else ""
     key = slugify(f"longboard {board.suite.label} {board.length} {moment:%Y%m%d}").replace("-", "_")

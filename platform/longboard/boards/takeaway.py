@@ -30,7 +30,7 @@ COST_NOUN = {
     "ttft_ms": "time to first token",
     "tpot_ms": "time per output token",
     "peak_memory_bytes": "peak memory",
-    "cache_bytes": "cache",
+    "cache_bytes": "a size of cache and state",
     "decode_tokens_per_s": "decode rate",
     "prefill_tokens_per_s": "prefill rate",
     "decode_j_per_token": "energy per output token",
