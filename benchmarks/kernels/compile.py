@@ -1,7 +1,7 @@
 """Does every kernel compile for an H100, on a machine without one? `python benchmarks/kernels/compile.py`
 
 Compiles each kernel with its shipped tiles for sm_90 and prints registers, spills and shared memory; K2's CUDA source with nvcc,
-or says that there is none. Ends with 1 if one does not compile, spills more than a few registers, or wants more shared memory
+or says that there is none. Ends with 1 if one does not compile, spills more than is known of it, or wants more shared memory
 than a multiprocessor has. Half a minute on one core; says nothing of results.
 """
 
@@ -42,9 +42,8 @@ from longboard_kernels import (
 )
 
 MOST_SHARED = 227 * 1024
-MOST_SPILLED = (
-    96  # bytes a thread: the capped launches spill 16, K8's pass 80 to 88; no tiles tried on an H200 were faster
-)
+# Bytes a thread, by Triton 3.6 or 3.7, of launches for which no tiles tried on an H200 were faster. All others spill nothing.
+SPILLED = {"K3 N256 outputs": 16, "K8 K128 prepare": 16, "K8 K128 pass": 88}
 HALF, SINGLE, BYTES = "*bf16", "*fp32", {8: "*i8", 4: "*u8"}
 TOOL = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
 Spec = tuple[str, Any, dict[str, str], dict[str, Any], int, int]  # name, kernel, types, constants, warps, stages
@@ -263,7 +262,7 @@ def report(name: str, build: Callable[..., tuple[int, int, int]], *arguments: An
     except Exception as error:
         print(f"{name:18} FAILED {type(error).__name__}: {str(error)[:200]}", flush=True)
         return False
-    fine = spilled <= MOST_SPILLED and shared <= MOST_SHARED
+    fine = spilled <= SPILLED.get(name, 0) and shared <= MOST_SHARED
     print(
         f"{name:18} {registers:4} registers {spilled:4} B spilled {shared:7} B shared{'' if fine else '  <--'}",
         flush=True,

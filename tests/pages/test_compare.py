@@ -16,6 +16,7 @@ from tests.pages.reading import parsed, table, text
 
 from longboard.boards.models import CellScores, PastCell
 from longboard.boards.summaries import write_cells
+from longboard.results.models import Bundle
 
 pytestmark = pytest.mark.django_db
 
@@ -228,6 +229,7 @@ def test_the_full_export_has_every_measurement_and_a_checksum_over_all_before_it
     run = factories.make_accepted_run()
     for i in range(450):
         factories.make_measurement(run, "accuracy_by_depth", 0.5, depth=i / 450, n=10)
+    Bundle.objects.update(manifest={"started_at": "2026-11-20T09:00:00+01:00"})
     body = b"".join(client.get(f"/export/measurements.{kind}").streaming_content)
     *lines, last = body.splitlines(keepends=True)
     digest = hashlib.sha256(b"".join(lines)).hexdigest()
@@ -236,6 +238,7 @@ def test_the_full_export_has_every_measurement_and_a_checksum_over_all_before_it
     assert len(lines) == 450 + (kind == "csv")
     first = json.loads(lines[0]) if kind == "jsonl" else next(csv.DictReader(io.StringIO(body.decode())))
     assert (first["system"], float(first["value"])) == (run.system.slug, 0.5)
+    assert first["measured_at"] == "2026-11-20T08:00:00+00:00"
 
 
 def test_without_a_choice_the_suite_is_shown_on_which_the_systems_meet(client, systems):

@@ -10,6 +10,7 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from longboard_tasks.contract import Progress, ResultBundle, RunSpec, SignedTicket
 from longboard_worker.identity import load_enrolment, load_key, sign
@@ -45,7 +46,7 @@ def run_command(args: argparse.Namespace) -> int:
     from longboard_worker.tickets import TicketRefused, open_ticket
 
     order = json.loads(args.spec.read_text())
-    names = {"attempt_id": "", "fence": 0}
+    names: dict[str, Any] = {"attempt_id": "", "fence": 0}
     node = ticket_id = ""
     try:
         if "payload" in order:  # of export-run
@@ -60,7 +61,7 @@ def run_command(args: argparse.Namespace) -> int:
                 work_dir=Path(work_dir),
                 models_dir=args.models,
                 on_progress=bar.show,
-                **names,  # type: ignore[arg-type]
+                **names,
             )
     except TicketRefused as error:
         print(error, file=sys.stderr)

@@ -21,7 +21,7 @@ from longboard.errors import NotFound
 from longboard.fleet.models import Pool
 from longboard.registry.models import Model, Suite
 from longboard.registry.services import register_hub_model
-from longboard.results.dates import measured_at
+from longboard.results.dates import measured_at, measured_in
 from longboard.results.models import Measurement
 from longboard.submissions.models import Run, Submission
 from longboard.submissions.picking import queue_place
@@ -172,7 +172,7 @@ def list_measurements(
     if context_length is not None:
         rows = rows.filter(context_length=context_length)
     page = list(rows.order_by("pk")[: limit + 1])
-    measured = measured_at(row.run_id for row in page)
+    measured = measured_in(row.bundle_id for row in page)
     items = [
         MeasurementOut(
             id=row.pk,
@@ -190,7 +190,7 @@ def list_measurements(
             n=row.n,
             unit=row.unit,
             trust=row.trust,
-            measured_at=measured.get(row.run_id),
+            measured_at=measured.get(row.bundle_id),
         )
         for row in page[:limit]
     ]

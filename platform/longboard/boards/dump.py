@@ -16,7 +16,7 @@ from typing import Any
 from longboard.boards.exports import guarded
 from longboard.fleet.models import Hardware
 from longboard.registry.models import Suite, System
-from longboard.results.dates import measured_at
+from longboard.results.dates import measured_in
 from longboard.results.models import Measurement
 
 CHUNK = 5_000
@@ -27,7 +27,7 @@ FIELDS = (
 )  # fmt: skip
 _COLUMNS = (
     "pk", "run_id", "system_id", "hardware_id", "suite_id", "task", "metric", "context_length", "depth", "value", "ci_low",
-    "ci_high", "n", "unit", "trust", "created_at",
+    "ci_high", "n", "unit", "trust", "created_at", "bundle_id",
 )  # fmt: skip
 
 
@@ -78,10 +78,10 @@ def _chunks() -> Iterator[list[tuple[Any, ...]]]:
         unknown = {row[2] for row in rows} - systems.keys()
         if unknown:
             systems |= dict(System.objects.filter(pk__in=unknown).values_list("pk", "slug"))
-        days = {run: at.isoformat() for run, at in measured_at(row[1] for row in rows).items()}
+        days = {bundle: at.isoformat() for bundle, at in measured_in(row[-1] for row in rows).items()}
         yield [
             (pk, str(run), systems[system], hardware[hw], suites[suite], guarded(task), *rest, created.isoformat())
-            + (days.get(run, ""),)
-            for pk, run, system, hw, suite, task, *rest, created in rows
+            + (days.get(bundle, ""),)
+            for pk, run, system, hw, suite, task, *rest, created, bundle in rows
         ]
         last, size = rows[-1][0], CHUNK

@@ -27,10 +27,6 @@ class Steps:
         self._taken = 0
         self._open()
 
-    @property
-    def is_graph(self) -> bool:
-        return self._by_graph is not None
-
     def __call__(self, tokens: list[int]) -> Tensor:
         if self._by_graph is None:
             ids = torch.tensor(tokens, device=self._reader.device)[:, None]
