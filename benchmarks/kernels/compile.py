@@ -186,7 +186,7 @@ def list_ssd(states: int, tile: Any) -> Iterator[Spec]:
     constants = sizes | precise | {"P": 64, "BK": tile["state_keys"]}
     yield f"{name} states", ssd._chunk_states, signature, constants, tile["state_warps"], tile["state_stages"]
     signature = types(bf16="BETWEEN", fp32="SUMS STATE", i="CHUNKS H")
-    yield f"{name} chain", ssd._chain, signature, sizes | {"P": 64, "BLOCK": 1024}, 4, 3
+    yield f"{name} chain", ssd._chain, signature, sizes | {"P": 64, "BLOCK": 1024, "AHEAD": tile["ahead"]}, 4, 3
     signature = types(bf16="X C PRODUCTS BETWEEN Y", fp32="STEPS SUMS SKIP", i="T H SHARE G xb xt xh cb ct cg")
     constants = (
         sizes | tiles | precise | {"P": 64, "HEADS": tile["heads"], "HAS_SKIP": True, "maxnreg": tile["registers"]}

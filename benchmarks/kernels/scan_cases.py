@@ -175,19 +175,23 @@ def time_one_ssd(
     now = dict(tuned.choose("ssd_scan", key))
     if tuning and key not in found:
         scan = [
-            {"rows": m, "keys": n, "num_warps": w, "num_stages": s, "registers": r}
-            for m, n, w, s, r in (
-                (64, 64, 4, 1, 128),
-                (64, 64, 4, 1, 104),
-                (64, 32, 4, 1, 0),
-                (128, 128, 8, 1, 128),
-                (64, 64, 4, 2, 0),
+            {"rows": m, "keys": n, "heads": h, "num_warps": w, "num_stages": 1, "registers": r}
+            for m, n, h, w, r in (
+                (64, 64, 1, 4, 0),
+                (64, 64, 2, 4, 0),
+                (64, 32, 2, 4, 168),
+                (64, 64, 2, 8, 128),
+                (128, 64, 1, 8, 128),
+                (128, 64, 2, 8, 0),
+                (128, 32, 2, 8, 0),
+                (128, 128, 1, 8, 128),
+                (64, 64, 4, 8, 0),
             )
         ]
         best = dict(bench.tune("ssd_scan", key, [now | c for c in scan], lambda: ssd_scan(**made), now))
-        parts = [
-            {"state_keys": n, "state_warps": w, "state_stages": s} for n, w, s in ((64, 4, 3), (32, 4, 4), (64, 4, 4))
-        ]
+        parts = [{"ahead": n} for n in (1, 2, 8)]
+        best = dict(bench.tune("ssd_scan", key, [best | c for c in parts], lambda: ssd_scan(**made), best))
+        parts = [{"state_keys": n, "state_warps": w, "state_stages": s} for n, w, s in ((32, 4, 4), (64, 4, 4))]
         found[key] = dict(bench.tune("ssd_scan", key, [best | c for c in parts], lambda: ssd_scan(**made), best))
     cost = ssd_scan_cost(tokens=tokens, heads=heads, size=64, states=states)
     shape = f"L{tokens // K}K H{heads} P64 N{states}"

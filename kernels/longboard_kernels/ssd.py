@@ -82,7 +82,18 @@ def ssd_scan(
     )  # fmt: skip
     piece = min(1024, size * padded)
     _chain[(size * padded // piece, heads, batch)](
-        between, sums, kept, chunks, heads, P=size, NS=states, N=padded, Q=chunk, BLOCK=piece, num_warps=4
+        between,
+        sums,
+        kept,
+        chunks,
+        heads,
+        P=size,
+        NS=states,
+        N=padded,
+        Q=chunk,
+        BLOCK=piece,
+        AHEAD=config["ahead"],
+        num_warps=4,
     )
     together = math.gcd(config["heads"], heads // groups)
     fit = (
@@ -234,9 +245,12 @@ def _chunk_states(
 
 @triton.jit
 def _chain(
-    BETWEEN, SUMS, STATE, CHUNKS, H, P: tl.constexpr, NS: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, BLOCK: tl.constexpr
+    BETWEEN, SUMS, STATE, CHUNKS, H,
+    P: tl.constexpr, NS: tl.constexpr, N: tl.constexpr, Q: tl.constexpr, BLOCK: tl.constexpr, AHEAD: tl.constexpr,
 ):  # fmt: skip
-    """Turn what each chunk adds into the state that it starts from, in place; fp32 in between. STATE is [B, H, P, N]."""
+    """Turn what each chunk adds into the state that it starts from, in place; fp32 in between. STATE is [B, H, P, N].
+
+    A chunk's turn is short against the way to memory, so AHEAD chunks are on their way while as many are worked on."""
     e = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     h = tl.program_id(1)
     b = tl.program_id(2).to(tl.int64)
@@ -246,15 +260,27 @@ def _chain(
     state = tl.load(kept, mask=real, other=0.0)
     stride = H * P * N
     place = BETWEEN + (b * CHUNKS * H + h) * (P * N) + e
-    added = tl.load(place)
-    for number in tl.range(0, CHUNKS):
-        # The next chunk's is asked for before this one's place is overwritten: the compiler cannot know that they differ.
-        following = tl.load(place + stride, mask=e < tl.where(number + 1 < CHUNKS, P * N, 0), other=0.0)
-        decay = tl.exp2(tl.load(line + number * Q))
-        tl.store(place, state.to(BETWEEN.dtype.element_ty))
-        state = state * decay + added.to(tl.float32)
-        added = following
-        place += stride
+    added = ()
+    sums = ()
+    for i in tl.static_range(AHEAD):
+        added = added + (tl.load(place + i * stride, mask=i < CHUNKS, other=0.0),)
+        sums = sums + (tl.load(line + i * Q, mask=i < CHUNKS, other=0.0),)
+    for number in tl.range(0, CHUNKS, AHEAD):
+        # Asked for before this round's places are overwritten: the compiler cannot know that they differ.
+        next_added = ()
+        next_sums = ()
+        for i in tl.static_range(AHEAD):
+            there = number + AHEAD + i < CHUNKS
+            at = place + (AHEAD + i) * stride
+            next_added = next_added + (tl.load(at, mask=there, other=0.0),)
+            next_sums = next_sums + (tl.load(line + (number + AHEAD + i) * Q, mask=there, other=0.0),)
+        for i in tl.static_range(AHEAD):
+            # Past the last chunk nothing is added and nothing decays.
+            tl.store(place + i * stride, state.to(BETWEEN.dtype.element_ty), mask=number + i < CHUNKS)
+            state = state * tl.exp2(sums[i]) + added[i].to(tl.float32)
+        added = next_added
+        sums = next_sums
+        place += AHEAD * stride
     tl.store(kept, state, mask=real)
 
 

@@ -16,7 +16,7 @@ from longboard_kernels.tuned import forced
 
 SMALL = {
     "chunk": 64, "rows": 32, "keys": 16, "heads": 2, "num_warps": 4, "num_stages": 2,
-    "state_keys": 32, "state_warps": 4, "state_stages": 2, "registers": 0,
+    "state_keys": 32, "state_warps": 4, "state_stages": 2, "registers": 0, "ahead": 2,
 }  # fmt: skip
 
 
@@ -51,7 +51,8 @@ def scan_by_hand(made: dict[str, Any], state: Tensor, limit: tuple[float, float]
 
 @pytest.mark.parametrize("run", [ssd_scan, ssd_scan_ref])
 @pytest.mark.parametrize(
-    ("tokens", "heads", "groups", "limit"), [(1, 2, 1, (0.0, 9.0)), (150, 4, 2, (0.02, 0.1)), (128, 3, 1, (0, 9))]
+    ("tokens", "heads", "groups", "limit"),
+    [(1, 2, 1, (0.0, 9.0)), (150, 4, 2, (0.02, 0.1)), (128, 3, 1, (0, 9)), (323, 2, 1, (0, 9))],
 )
 def test_the_chunks_give_the_recurrence_and_its_state(run, tokens, heads, groups, limit, device) -> None:
     made = make(2, tokens, heads, groups, 16, 32, device)
