@@ -109,6 +109,15 @@ def test_a_run_out_of_time_says_so_and_goes_on_later(data, tmp_path, monkeypatch
     assert folders[0].read_text() == folders[1].read_text()
 
 
+def test_a_run_that_went_on_states_the_most_memory_of_all_its_attempts(data, tmp_path, monkeypatch):
+    clock, peak = iter(range(10**6)), [500]
+    monkeypatch.setattr(trainer.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(trainer, "peak_bytes", lambda device: peak[0])
+    assert train(plan(), data, tmp_path, device=CPU, say=str, seconds=30).peak_memory_bytes == 500
+    peak[0] = 200  # a new process, whose few steps hold less
+    assert train(plan(), data, tmp_path, device=CPU, say=str).peak_memory_bytes == 500
+
+
 def test_patience_ends_a_run_that_gets_no_better(data, tmp_path):
     hopeless = plan(budget=replace(BUDGET, learning_rate=0.0, steps=200), evaluate_every=10, patience=2)
     outcome = train(hopeless, data, tmp_path, device=CPU, say=str)

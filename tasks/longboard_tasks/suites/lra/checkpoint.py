@@ -29,6 +29,7 @@ class Standing:
     loss_sum: float = 0.0  # of the steps since then
     tokens: int = 0  # padding included
     train_s: float = 0.0  # evaluation left out
+    peak_memory_bytes: int = 0
 
 
 def save(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, identity: str, standing: Standing) -> None:

@@ -66,7 +66,11 @@ class Data:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`accuracy` is of the test split, by the last weights: no weights are picked by validation, which for text is the test."""
+    """`accuracy` is of the test split, by the last weights: no weights are picked by validation, which for text is the test.
+
+    `train_s`, `train_tokens_per_s` and `peak_memory_bytes` are of all attempts of a training that was stopped and went on: its
+    first steps in each process, which load kernels, are in the rate.
+    """
 
     plan: dict[str, Any]
     accuracy: float
@@ -168,6 +172,7 @@ def train(
         whole = now.step == until
         if whole:
             _evaluate(plan, data, model, now, device, dtype, folder / "curve.jsonl", say)
+        now.peak_memory_bytes = max(now.peak_memory_bytes, peak_bytes(device))
         if time.perf_counter() - saved_at > save_every_s or now.step == plan.budget.steps or not whole:
             saved_at = time.perf_counter()
             save(folder, model, optimizer, identity, now)
@@ -190,7 +195,7 @@ def train(
         parameters=parameters,
         within_budget=spends_as_softmax(plan, parameters),
         train_tokens_per_s=now.tokens / max(now.train_s, 1e-9),
-        peak_memory_bytes=peak_bytes(device),
+        peak_memory_bytes=max(now.peak_memory_bytes, peak_bytes(device)),
         train_s=now.train_s,
         final_loss=now.loss,
         stand_in=data.train.stand_in,
