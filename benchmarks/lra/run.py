@@ -10,7 +10,7 @@ at any moment, finished parts are kept, and the same command again goes on where
     efficiency.json   a row for each mixer, length and pass
     listops/NAME/     curve.jsonl, predictions.npy, outcome.json, and model.safetensors to go on from: weights and the
                       optimizer's moments, 100 MB and more. Bundles are made of the others, and of cache/listops@1-test-*.npz.
-    report.md         the tables
+    report.md         the tables; --report-only writes it again and measures nothing
 
 It ends by itself; exit status 1 if a mixer is wrong.
 """
@@ -62,6 +62,9 @@ TRAINED = (
 def main() -> int:
     arguments = parse()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.report_only:
+        report(arguments)
+        return 0
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_float32_matmul_precision("high")
     deadline = time.monotonic() + arguments.budget_s
@@ -90,6 +93,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--tiny", action="store_true", help="a toy for the CPU: shows that the command works, no figures"
     )
+    parser.add_argument("--report-only", action="store_true", help="report.md of the files that are there")
     arguments = parser.parse_args()
     arguments.mixers = [name for name in NAMES if name in {*arguments.mixers, *arguments.train}]
     return arguments
@@ -215,7 +219,12 @@ def tell(line: str) -> None:
 
 def report(arguments: argparse.Namespace) -> None:
     lines = ["# Long Range Arena: what was measured", ""]
-    rows = [row for row in read(arguments.out / "efficiency.json") if row["what"]]
+    path = arguments.out / "efficiency.json"
+    if path.exists():
+        found = json.loads(path.read_text())
+        day = f", {found['measured_at'][:10]}" if "measured_at" in found else ""
+        lines += [f"{found['hardware']['device']}{day}, PyTorch {found['software']['torch']}.", ""]
+    rows = [row for row in read(path) if row["what"]]
     for what in PASSES:
         mine = [row for row in rows if row["what"] == what]
         lengths = sorted({row["tokens"] for row in mine})

@@ -60,6 +60,18 @@ def test_a_wrong_mixer_is_named_and_neither_timed_nor_trained(command, tmp_path,
     assert {row["mixer"] for row in timed} == {"linear"}
 
 
+def test_the_report_is_written_again_without_measuring(command, tmp_path):
+    assert command("--budget-s", "300", "--parts", "efficiency") == 0
+    table, report = tmp_path / "efficiency.json", tmp_path / "report.md"
+    before, says = table.stat().st_mtime_ns, report.read_text()
+    told = json.loads(table.read_text())
+    assert f"{told['hardware']['device']}, {told['measured_at'][:10]}, PyTorch" in says
+    report.unlink()
+    assert command("--report-only") == 0
+    assert report.read_text() == says
+    assert table.stat().st_mtime_ns == before
+
+
 def test_without_time_it_ends_by_itself(command, tmp_path):
     assert command("--budget-s", "0") == 0
     assert (tmp_path / "check.json").exists()
