@@ -162,11 +162,11 @@ def test_every_figure_of_several_systems_has_its_sentence_and_the_tables_words_a
 
 
 @pytest.mark.django_db
-def test_a_system_stands_beside_its_twin_with_our_kernels_and_a_table_of_two_machines_says_so(client):
+def test_a_system_stands_beside_its_twin_with_our_kernels_and_a_table_of_several_machines_says_so(client):
     page = parsed(client.get("/efficiency/h200/"))
     rows = [text(a) for a in page.xpath("//section[@aria-labelledby='ttft']//tbody/tr/th")]
     assert rows[rows.index("mamba2-1b") + 1] == "mamba2-1b-longboard"
-    assert "of 2 machines" in text(page)
+    assert "of 3 machines" in text(page)
     says = text(page.xpath("//section[@aria-labelledby='tpot']/p[@class='says']")[0])
     assert "times its value" not in says  # the host changes within a row
 
@@ -207,6 +207,18 @@ def test_reports_of_a_device_are_one_table_unless_they_read_a_system_in_differen
     tables = load_tables()
     assert {"llama-1b", "mamba2-1b", "mamba2-1b-longboard"} <= set(tables["h200"].systems)
     assert tables["h200"].measured_on == "2026-11-27 and 2026-11-28"
-    assert "h200-kernels" not in tables
+    assert {"falcon-h1-1.5b-longboard", "granite-h-1b-longboard"} <= set(tables["h200"].systems)
+    assert not {"h200-kernels", "h200-kernels-2"} & set(tables)
     chunks = [tables[slug].report.systems["mamba2-1b"].chunk for slug in ("h100-80gb", "h100-80gb-energy")]
     assert chunks == [512, 4096]
+
+
+@pytest.mark.django_db
+def test_of_several_searches_for_a_limit_the_furthest_is_shown_and_a_length_that_was_only_too_long_is_no_limit(client):
+    table = load_tables()["h200"]
+    page = parsed(client.get("/efficiency/h200/"))
+    rows = [[text(cell) for cell in row] for row in page.xpath("//section[@aria-labelledby='limits']//tbody/tr")]
+    assert len({tuple(row[:4]) for row in rows}) == len(rows) == len(table.report.limits)
+    tokens = {tuple(row[i] for i in (0, 2, 3)): row[4] for row in rows if row[1].startswith("24")}
+    assert tokens["qwen2.5-0.5b", "one shot", "full"].startswith("≥ 68,384")  # a later one: 2,992
+    assert tokens["llama-1b", "one shot", "last"] == "below 204,704"

@@ -179,6 +179,16 @@ def test_a_search_that_ran_out_of_time_is_a_lower_bound_where_logits_are_kept():
     assert how.startswith("at least")
 
 
+def test_two_lower_bounds_and_a_length_that_was_only_too_long_make_no_ratio():
+    """In chunks with last-token logits both Systems reach the end of the grid; in one pass Qwen's search found none."""
+    table = load_tables()["h200"]
+    assert table.limit("qwen2.5-0.5b", "one_shot", "last", 24 * 2**30).is_open
+    assert one_pass_edge(table, "qwen2.5-0.5b", "last")[1] == "by a line through measured peaks"
+    says = verdict_of(load_claims()["ssm-characterization-03"], table).says
+    assert "in one pass" in says
+    assert "× in chunks" not in says
+
+
 def test_stand_ins_are_shapes_that_ship():
     for paper, names in STAND_INS.items():
         assert paper in load_papers()

@@ -19,6 +19,8 @@ def one_pass_edge(table: Table, system: str, logits: str) -> tuple[int, str] | N
     peaks of the two longest passes where the search ran out of time. The line is for last-token logits, whose peak is the
     scan's: a lower bound on memory, so an upper bound on tokens with full ones."""
     found = table.limit(system, "one_shot", logits, CAP)  # type: ignore[arg-type]  # one of its words
+    if found and found.is_open:
+        found = None
     if found and found.ended == "out_of_memory":
         return found.tokens, "measured"
     if found and logits == "full":  # the line below would leave the logits out
@@ -35,6 +37,11 @@ def in_chunks(table: Table, system: str, logits: str) -> Limit | None:
     return table.limit(system, "chunked", logits, CAP)  # type: ignore[arg-type]  # one of its words
 
 
+def _is_bound(limit: Limit) -> bool:
+    """Whether something longer may work."""
+    return limit.ended in ("position_limit", "no_time")
+
+
 def limit_words(table: Table, system: str, logits: str) -> str:
     """One pass and chunks of one System under the cap, in words."""
     parts = []
@@ -42,7 +49,7 @@ def limit_words(table: Table, system: str, logits: str) -> str:
     if one:
         parts.append(f"one pass {one[0]:,} tokens ({one[1]})")
     if chunks:
-        more = "at least " if chunks.ended in ("position_limit", "no_time") else ""
+        more = "at least " if _is_bound(chunks) else ""
         note = f" ({chunks.says})" if chunks.says and chunks.says.startswith("the logits") else ""
         parts.append(f"in chunks {more}{chunks.tokens:,}{note}")
     return f"{system}, {logits} logits: " + "; ".join(parts) if parts else ""
@@ -69,7 +76,7 @@ def longest_ratio(claim: Claim, table: Table) -> Evidence | None:
     a, b = one_pass_edge(table, SSM, logits), one_pass_edge(table, TRANSFORMER, logits)
     x, y = in_chunks(table, SSM, logits), in_chunks(table, TRANSFORMER, logits)
     figures = []
-    if x and y and y.tokens:
+    if x and y and y.tokens and not (_is_bound(x) and _is_bound(y)):  # two lower bounds have no ratio
         figures.append((x.tokens / y.tokens, "in chunks"))
     if a and b:
         figures.append((a[0] / b[0], "in one pass"))

@@ -138,9 +138,21 @@ def _agree(one: Report, other: Report) -> bool:
 def join_table(slug: str, reports: Sequence[Report]) -> Table:
     """Raises ValueError when the devices differ."""
     report = join_reports(reports)
+    report = report.model_copy(update={"limits": one_limit_each(report.limits)})
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for cell in report.cells:
         groups.setdefault((*cell.key, cell.filled), []).append(cell)
     days = sorted({f"{one.measured_at:%Y-%m-%d}" for one in reports})
     machines = {one.hardware.uuid_sha256 or slug for one in reports}
     return Table(slug, report, tuple(pool_cells(cells) for cells in groups.values()), tuple(days), len(machines))
+
+
+def one_limit_each(limits: Sequence[Limit]) -> tuple[Limit, ...]:
+    """Of several searches for one limit the first that came to an edge, else the one that got furthest."""
+    found: dict[tuple[object, ...], Limit] = {}
+    for limit in limits:
+        key = (limit.system, limit.reading, limit.logits, limit.cap_bytes)
+        best = found.setdefault(key, limit)
+        if not best.is_edge and (limit.is_edge or limit.tokens > best.tokens):
+            found[key] = limit
+    return tuple(found.values())

@@ -202,6 +202,8 @@ def limit_rows(table: Table, system: str = "") -> list[LimitRow]:
 
 
 def _limit_text(limit: Limit) -> str:
+    if limit.is_open:
+        return f"below {limit.ended_at:,}" if limit.ended != "no_time" else "not found in time"
     more = "≥ " if limit.ended in ("position_limit", "no_time") else ""
     return f"{more}{limit.tokens:,}" if limit.tokens else "not even the shortest"
 

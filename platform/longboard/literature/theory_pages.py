@@ -160,15 +160,16 @@ def crossover_page(slug: str, a: str, b: str) -> CrossoverPage | None:
 
 def _pair(table: Table, a: str, b: str) -> tuple[str, str]:
     """As asked for; what is left open becomes two kinds of architecture, with our kernels where there are such, that were
-    measured at most lengths in common."""
+    measured at most lengths in common; of those that tie, the two of most alike size."""
     known = table.systems
     firsts = [a] if a in known else known
     seconds = [b] if b in known and b != a else known
 
-    def worth(pair: tuple[str, str]) -> tuple[bool, int, int]:
+    def worth(pair: tuple[str, str]) -> tuple[bool, int, int, float]:
         ours = sum(map(table.is_ours, pair))
         x, y = ({*table.lengths(s, "prefill")} for s in pair)
-        return _kind(table, pair[0]) != _kind(table, pair[1]), ours, len(x & y)
+        sizes = [table.report.systems[s].parameters for s in pair]
+        return _kind(table, pair[0]) != _kind(table, pair[1]), ours, len(x & y), min(sizes) / max(sizes)
 
     return max(((x, y) for x in firsts for y in seconds if x != y), key=worth)
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longboard_tasks.suites.efficiency.limits import LEAST, Stop, find_limit
+from longboard_tasks.suites.efficiency.limits import Stop, find_limit
+from longboard_tasks.suites.efficiency.report import LEAST, Limit
 
 
 class FakeAllocator:
@@ -88,6 +89,28 @@ def test_a_search_whose_time_is_over_says_so_and_keeps_what_worked():
     found = find_limit(attempt, predicted=10_000, most=1_048_576, is_over=lambda: len(calls) >= 2)
     assert found.tokens == max(calls)
     assert found.stop.kind == "no_time"
+
+
+def limit(found):
+    return Limit(
+        system="one", reading="one_shot", logits="last", cap_bytes=None, predicted=200_000, tokens=found.tokens,
+        ended=found.stop.kind, ended_at=found.stopped_at, confirmed=found.confirmed,
+    )  # fmt: skip
+
+
+def test_a_search_whose_time_is_over_before_anything_worked_has_no_limit():
+    """It knows that a length was too long, and of the shorter ones nothing."""
+    calls = []
+
+    def attempt(tokens):
+        calls.append(tokens)
+        return Stop("out_of_memory")
+
+    cut = limit(find_limit(attempt, predicted=200_000, most=1_048_576, is_over=lambda: len(calls) >= 3))
+    assert (cut.tokens, cut.ended, cut.is_open, cut.is_edge) == (0, "out_of_memory", True, False)
+    whole = limit(find_limit(lambda tokens: Stop("out_of_memory"), predicted=200_000, most=1_048_576))
+    assert (whole.tokens, whole.is_open, whole.is_edge) == (0, False, True)
+    assert limit(find_limit(lambda tokens: None, predicted=200_000, most=1_048_576, is_over=lambda: True)).is_open
 
 
 @pytest.mark.parametrize("kind", ["non_finite", "error"])

@@ -59,7 +59,7 @@ class _Rows:
             (limit.reading, limit.logits, limit.cap_bytes)
             for report in reports
             for limit in report.limits
-            if limit.system == system and limit.ended != "no_time"
+            if limit.system == system and limit.is_edge
         }
 
     def cell(self, phase: str, length: int, *, batch: int = 1, logits: str = "last") -> bool:

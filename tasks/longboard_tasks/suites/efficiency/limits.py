@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from longboard_tasks.suites.efficiency.report import FailureKind
+from longboard_tasks.suites.efficiency.report import LEAST, FailureKind
 
-LEAST = 512
 CONFIRM = 3
 
 

@@ -25,6 +25,7 @@ Text = Annotated[str, StringConstraints(max_length=600)]
 
 T = TypeVar("T")
 MAX_VALUES = 512  # single values kept with a statistic
+LEAST = 512  # tokens: a search for the longest context tries nothing shorter
 
 
 class Stat(Spec):
@@ -103,7 +104,7 @@ class Limit(Spec):
     reading: Reading
     logits: Logits
     cap_bytes: int | None  # None: all of the device
-    tokens: Annotated[int, Field(ge=0)]  # 0: not even the shortest
+    tokens: Annotated[int, Field(ge=0)]  # 0: none of those that were tried
     predicted: Annotated[int, Field(ge=0)]
     ended: FailureKind
     ended_at: int | None  # the shortest length that failed
@@ -112,6 +113,16 @@ class Limit(Spec):
     confirmed: Annotated[int, Field(ge=0)] = 0  # times that `tokens` worked again
     published_positions: int | None = None
     says: Text = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the time was over before any length worked: shorter ones were not tried, so that 0 is no limit."""
+        return not self.tokens and (self.ended == "no_time" or (self.ended_at or 0) >= 2 * LEAST)
+
+    @property
+    def is_edge(self) -> bool:
+        """Whether the search came to an end of its own: no longer one will be found with more time."""
+        return self.ended != "no_time" and not self.is_open
 
 
 class Slope(Spec):
