@@ -1,7 +1,7 @@
 """docs/kernels.md's tables and figures from the results in benchmarks/kernels/results: `python benchmarks/kernels/docs.py`.
 
-The page's own words stay; what stands between `<!-- kernels -->` and `<!-- /kernels -->`, and the same for `models`, is written
-anew, and so are docs/kernels/*.svg.
+The page's own words stay; what stands between `<!-- kernels -->` and `<!-- /kernels -->`, and the same for `kernels_h200`,
+`models` and `models_h200`, is written anew, and so are docs/kernels/*.svg.
 """
 
 from __future__ import annotations
@@ -100,6 +100,7 @@ def main() -> None:
         ("kernels", write_kernels, draw_floors, "floors.svg"),
         ("kernels_h200", write_kernels, draw_floors, "floors_h200.svg"),
         ("models", write_models, draw_prefill, "prefill.svg"),
+        ("models_h200", write_models, draw_prefill, "prefill_h200.svg"),
     ):
         source = RESULTS / f"{name}.json"
         if not source.exists():

@@ -165,7 +165,7 @@ def write_table(parts: list[dict[str, Any]], path: Path) -> None:
             return (
                 f"{row[name] / scale:.4g}"
                 if name in row
-                else row.get("failed", "-")[:24]
+                else row.get("failed", "-")[:40]
                 if name.endswith("gpu_ms")
                 else "-"
             )
