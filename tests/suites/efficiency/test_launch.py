@@ -170,6 +170,8 @@ def test_an_error_becomes_a_failure_with_the_bytes_it_names(error, kind, needed)
         ("void gemv2T_kernel_val<...>", "matmul"), ("_causal_conv1d_fwd_kernel", "scan_and_conv"),
         ("at::native::reduce_kernel<512, ArgMaxOps>", "sampling"), ("Memcpy DtoD (Device -> Device)", "copy"),
         ("void at::native::vectorized_elementwise_kernel<4, MulFunctor>", "elementwise"),
+        ("_outputs", "scan_and_conv"), ("_chain", "scan_and_conv"), ("_ssd_step", "scan_and_conv"), ("_decode", "attention"),
+        ("scan_by_four_lanes", "scan_and_conv"), ("_add_rms_norm", "norm"), ("_rope", "elementwise"),
     ],
 )  # fmt: skip
 def test_kernels_are_grouped_by_name(name, group):
