@@ -1,14 +1,11 @@
 """K2's one pass for bf16 and 16 states a channel, four lanes a channel: CUDA C++ from `selective_scan.cu`, compiled at first use.
 
 Our Triton kernel keeps all states of a channel in one lane, so one long sequence is too narrow for it: it cuts the sequence into
-segments and pays each exponential twice. NVRTC comes with torch, so no compiler is asked for; where anything of it is missing one
-warning says so, and every call is left to Triton.
+segments and pays each exponential twice. Where the source cannot be compiled one warning says so, and every call is left to Triton.
 """
 
 from __future__ import annotations
 
-import logging
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +13,7 @@ import torch
 from torch import Tensor
 
 from longboard_kernels.device import multiprocessors
-
-log = logging.getLogger(__name__)
+from longboard_kernels.nvrtc import compile_source
 
 SOURCE = Path(__file__).with_name("selective_scan.cu")
 STATES, CHANNELS, THREADS = 16, 32, 256  # as the source has them: of a channel; of a block
@@ -82,25 +78,5 @@ def list_arguments(
     return [u, dt, z, b, c, a, skip, dt_bias, y, state, u.shape[1], u.shape[2], *strides, bits]
 
 
-@cache
 def compile_for(device: torch.device) -> Any:
-    """The kernel on `device`: about a second at the first call, which must not be under capture; None where it cannot be had."""
-    if torch.version.hip or torch.cuda.get_device_capability(device) < (8, 0):
-        return None
-    try:
-        from torch.utils import cpp_extension
-
-        home = cpp_extension.CUDA_HOME
-        try:
-            cpp_extension.CUDA_HOME = home or ""  # torch wants a toolkit for its headers; the source includes none
-            with torch.cuda.device(device):
-                kernel = torch.cuda._compile_kernel(SOURCE.read_text(), "scan_by_four_lanes")
-                kernel.set_shared_memory_config(SHARED_BYTES)
-        finally:
-            cpp_extension.CUDA_HOME = home
-    except (AttributeError, ImportError, OSError, RuntimeError) as error:
-        log.warning(
-            "selective scan left to Triton: its CUDA kernel was not compiled (%s)", error, extra={"device": str(device)}
-        )
-        return None
-    return kernel
+    return compile_source(SOURCE, "scan_by_four_lanes", SHARED_BYTES, device, (8, 0), "Triton scans instead")

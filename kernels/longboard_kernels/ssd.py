@@ -15,6 +15,7 @@ from longboard_kernels import tuned
 from longboard_kernels.cost import Cost
 from longboard_kernels.device import runs_triton
 from longboard_kernels.errors import require
+from longboard_kernels.ssd_outputs import add_outputs, fits
 
 FOREVER = (0.0, float("inf"))
 
@@ -36,7 +37,8 @@ def ssd_scan(
 
     Source: Dao and Gu 2024 (Mamba-2, arXiv:2405.21060), section 6. Five launches: steps and their running sums; C B^T once a
     group; what each chunk adds to the state; the chain of these over the chunks; the outputs. States between launches have the
-    dtype of x, their chain is fp32. The result does not depend on the chunk but for rounding.
+    dtype of x, their chain is fp32. Where `ssd_outputs` has a kernel in CUDA C++ the last
+    launch is that. The result does not depend on the chunk but for rounding.
     Held to `ssd_scan_ref`: 1e-5 relative in fp32, 4e-3 in bf16.
     Cost: x, y, b, c once; per token and head 4 P N + chunk (P + N / heads of a group) multiply-adds.
     Raises KernelInputError for sizes outside these ranges or strides other than 1.
@@ -95,16 +97,19 @@ def ssd_scan(
         AHEAD=config["ahead"],
         num_warps=4,
     )
-    together = math.gcd(config["heads"], heads // groups)
-    fit = (
-        {"maxnreg": config["registers"]} if config["registers"] else {}
-    )  # so that one more program fits a multiprocessor
-    _outputs[(heads // together * tiles, chunks, batch)](
-        x, c, products, between, steps, sums, skip if skip is not None else a, y, tokens, heads, heads // groups, groups,
-        *x.stride()[:3], *c.stride()[:3],
-        P=size, NS=states, N=padded, Q=chunk, BM=rows, BK=keys, HEADS=together, HAS_SKIP=skip is not None, PRECISION=precision,
-        num_warps=config["num_warps"], num_stages=config["num_stages"], **fit,
-    )  # fmt: skip
+    if config["persistent"] and fits(x, b, c, chunk):
+        add_outputs(x, c, products, between, steps, sums, skip, y)
+    else:
+        together = math.gcd(config["heads"], heads // groups)
+        fit = (
+            {"maxnreg": config["registers"]} if config["registers"] else {}
+        )  # so that one more program fits a multiprocessor
+        _outputs[(heads // together * tiles, chunks, batch)](
+            x, c, products, between, steps, sums, skip if skip is not None else a, y, tokens, heads, heads // groups, groups,
+            *x.stride()[:3], *c.stride()[:3],
+            P=size, NS=states, N=padded, Q=chunk, BM=rows, BK=keys, HEADS=together, HAS_SKIP=skip is not None, PRECISION=precision,
+            num_warps=config["num_warps"], num_stages=config["num_stages"], **fit,
+        )  # fmt: skip
     if state is not None and kept is not state:
         state.copy_(kept)
     return y

@@ -16,7 +16,7 @@ from longboard_kernels.tuned import forced
 
 SMALL = {
     "chunk": 64, "rows": 32, "keys": 16, "heads": 2, "num_warps": 4, "num_stages": 2,
-    "state_keys": 32, "state_warps": 4, "state_stages": 2, "registers": 0, "ahead": 2,
+    "state_keys": 32, "state_warps": 4, "state_stages": 2, "registers": 0, "ahead": 2, "persistent": 0,
 }  # fmt: skip
 
 
