@@ -1,8 +1,8 @@
 """Does every kernel compile for an H100, on a machine without one? `python benchmarks/kernels/compile.py`
 
-Compiles each kernel with its shipped tiles for sm_90 and prints registers, spills and shared memory; K2's CUDA source with nvcc,
-or says that there is none. Ends with 1 if one does not compile, spills more than is known of it, or wants more shared memory
-than a multiprocessor has. Half a minute on one core; says nothing of results.
+Compiles each kernel with its shipped tiles for sm_90 and prints registers, spills and shared memory; the CUDA sources of
+K2 and K3 with nvcc, or says that there is none. Ends with 1 if one does not compile, spills more than is known of it, or wants
+more shared memory than a multiprocessor has. Half a minute on one core; says nothing of results.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from longboard_kernels import (
     selective_scan,
     selective_scan_lanes,
     ssd,
+    ssd_outputs,
     ssd_step,
     tuned,
 )
@@ -237,14 +238,14 @@ def compile_one(
         return *read_usage(file.name), built.metadata.shared
 
 
-def compile_lanes(nvcc: str) -> tuple[int, int, int]:
-    """The same of K2's CUDA source, whose shared memory the launch asks for. Another release of NVRTC may give other numbers."""
+def compile_source(nvcc: str, source: Path, shared_bytes: int) -> tuple[int, int, int]:
+    """The same of a CUDA source, whose shared memory the launch asks for. Another release of NVRTC may give other numbers."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        command = [nvcc, "-arch=sm_90", "-cubin", "-o", file.name, str(selective_scan_lanes.SOURCE)]
+        command = [nvcc, "-std=c++17", "-arch=sm_90", "-cubin", "-o", file.name, str(source)]
         built = subprocess.run(command, capture_output=True, text=True)
         if built.returncode:
             raise RuntimeError(built.stderr.strip())
-        return *read_usage(file.name), selective_scan_lanes.SHARED_BYTES
+        return *read_usage(file.name), shared_bytes
 
 
 def read_usage(cubin: str) -> tuple[int, int]:
@@ -260,11 +261,11 @@ def report(name: str, build: Callable[..., tuple[int, int, int]], *arguments: An
     try:
         registers, spilled, shared = build(*arguments)
     except Exception as error:
-        print(f"{name:18} FAILED {type(error).__name__}: {str(error)[:200]}", flush=True)
+        print(f"{name:19} FAILED {type(error).__name__}: {str(error)[:200]}", flush=True)
         return False
     fine = spilled <= SPILLED.get(name, 0) and shared <= MOST_SHARED
     print(
-        f"{name:18} {registers:4} registers {spilled:4} B spilled {shared:7} B shared{'' if fine else '  <--'}",
+        f"{name:19} {registers:4} registers {spilled:4} B spilled {shared:7} B shared{'' if fine else '  <--'}",
         flush=True,
     )
     return fine
@@ -273,10 +274,11 @@ def report(name: str, build: Callable[..., tuple[int, int, int]], *arguments: An
 def main() -> None:
     fine = [report(name, compile_one, *spec) for name, *spec in list_specs()]
     nvcc = shutil.which("nvcc")
-    if nvcc:
-        fine.append(report("K2 four lanes", compile_lanes, nvcc))
-    else:
-        print(f"{'K2 four lanes':18} left out: no nvcc on PATH")
+    for name, module in (("K2 four lanes", selective_scan_lanes), ("K3 N128 outputs C++", ssd_outputs)):
+        if nvcc:
+            fine.append(report(name, compile_source, nvcc, module.SOURCE, module.SHARED_BYTES))
+        else:
+            print(f"{name:19} left out: no nvcc on PATH")
     sys.exit(not all(fine))
 
 
