@@ -22,7 +22,8 @@ def compile_source(
     anything is missing, one warning names the reason and what does the work `instead`.
     """
     here = torch.cuda.get_device_properties(device)
-    if torch.version.hip or (here.major, here.minor) < least or here.shared_memory_per_block_optin < shared_bytes:
+    most = getattr(here, "shared_memory_per_block_optin", shared_bytes)  # a torch that does not tell finds out below
+    if torch.version.hip or (here.major, here.minor) < least or most < shared_bytes:
         return None
     try:
         from torch.utils import cpp_extension

@@ -1,7 +1,7 @@
 """K2's one pass for bf16 and 16 states a channel, four lanes a channel: CUDA C++ from `selective_scan.cu`, compiled at first use.
 
 Our Triton kernel keeps all states of a channel in one lane, so one long sequence is too narrow for it: it cuts the sequence into
-segments and pays each exponential twice. Where the source cannot be compiled one warning says so, and every call is left to Triton.
+segments and pays each exponential twice. Where the source cannot be compiled, one warning says so and Triton takes every call.
 """
 
 from __future__ import annotations

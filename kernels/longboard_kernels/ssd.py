@@ -84,31 +84,20 @@ def ssd_scan(
     )  # fmt: skip
     piece = min(1024, size * padded)
     _chain[(size * padded // piece, heads, batch)](
-        between,
-        sums,
-        kept,
-        chunks,
-        heads,
-        P=size,
-        NS=states,
-        N=padded,
-        Q=chunk,
-        BLOCK=piece,
-        AHEAD=config["ahead"],
-        num_warps=4,
-    )
+        between, sums, kept, chunks, heads,
+        P=size, NS=states, N=padded, Q=chunk, BLOCK=piece, AHEAD=config["ahead"], num_warps=4,
+    )  # fmt: skip
     if config["persistent"] and fits(x, b, c, chunk):
         add_outputs(x, c, products, between, steps, sums, skip, y)
     else:
         together = math.gcd(config["heads"], heads // groups)
-        fit = (
-            {"maxnreg": config["registers"]} if config["registers"] else {}
-        )  # so that one more program fits a multiprocessor
+        # A cap on registers, so that one more program fits a multiprocessor.
+        cap = {"maxnreg": config["registers"]} if config["registers"] else {}
         _outputs[(heads // together * tiles, chunks, batch)](
             x, c, products, between, steps, sums, skip if skip is not None else a, y, tokens, heads, heads // groups, groups,
             *x.stride()[:3], *c.stride()[:3],
-            P=size, NS=states, N=padded, Q=chunk, BM=rows, BK=keys, HEADS=together, HAS_SKIP=skip is not None, PRECISION=precision,
-            num_warps=config["num_warps"], num_stages=config["num_stages"], **fit,
+            P=size, NS=states, N=padded, Q=chunk, BM=rows, BK=keys, HEADS=together, HAS_SKIP=skip is not None,
+            PRECISION=precision, num_warps=config["num_warps"], num_stages=config["num_stages"], **cap,
         )  # fmt: skip
     if state is not None and kept is not state:
         state.copy_(kept)
