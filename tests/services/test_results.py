@@ -1,5 +1,6 @@
 import gzip
 import threading
+from datetime import datetime, timedelta
 from importlib import import_module
 
 import pytest
@@ -185,6 +186,14 @@ def lies():
         "no numbers": (lambda b: change(b, measurements=()), "there are none"),
         "a number left out": (lambda b: change(b, measurements=b.measurements[1:]), "single/accuracy missing"),
         "another run": (lambda b: change(b, run=change(b.run, seed=9)), "differs in seed"),
+        "a day that has not come": (
+            lambda b: change(b, manifest=change(b.manifest, started_at=NOW + timedelta(days=1, minutes=1))),
+            "manifest/started_at: 2026-11-25 12:01 has not come yet",
+        ),
+        "such a day without a time zone": (
+            lambda b: change(b, manifest=change(b.manifest, started_at=datetime(2027, 1, 1))),
+            "manifest/started_at: 2027-01-01 00:00 has not come yet",
+        ),
     }
 
 

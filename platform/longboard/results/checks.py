@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from statistics import fmean
 from typing import Protocol
 
@@ -37,6 +38,7 @@ from longboard_tasks.suites.recall import plan as recall_plan
 from longboard_tasks.suites.recall import scoring as recall_scoring
 
 TOLERANCE = 1e-9
+CLOCK_AHEAD = timedelta(days=1)  # of a node, at most: a time zone taken for another is not worth hours of a GPU
 
 
 class BundleRefused(Exception):
@@ -75,12 +77,23 @@ ANSWERS = {
 
 
 def check_bundle(
-    *, bundle: ResultBundle, run: RunSpec, definition: dict, hardware: HardwareReport, roof: Roof | None = None
+    *,
+    bundle: ResultBundle,
+    run: RunSpec,
+    definition: dict,
+    hardware: HardwareReport,
+    now: datetime,
+    roof: Roof | None = None,
 ) -> None:
     """Raises BundleRefused for the first thing that is wrong. `definition`: the suite's as stored with its version.
 
     `hardware` is the node's own report of its enrolment; `roof` what the pool's hardware can do at most.
     """
+    started = bundle.manifest.started_at
+    if (started if started.tzinfo else started.replace(tzinfo=UTC)) > now + CLOCK_AHEAD:
+        raise BundleRefused(
+            f"manifest/started_at: {started:%Y-%m-%d %H:%M} has not come yet; set the node's clock and measure again."
+        )
     # Limits bound the work and are no part of what was asked: a site may have changed its own since.
     asked = [name for name in RunSpec.model_fields if name != "limits"]
     if changed := [name for name in asked if getattr(bundle.run, name) != getattr(run, name)]:

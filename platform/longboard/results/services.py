@@ -139,6 +139,7 @@ def settle(*, bundle: Bundle, now: datetime, rank: bool = True) -> Bundle:
             run=spec_of(run),
             definition=run.suite.definition,
             hardware=HardwareReport.model_validate(bundle.node.report),
+            now=now,
             roof=Roof.of(
                 run.pool.hardware,
                 parameters=run.system.model.parameters,
