@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from longboard.boards.clusters import document_of
-from longboard.boards.paired import paired_difference, rank_ranges, separate_difference
+from longboard.boards.paired import interval_ranks, paired_difference, rank_ranges, separate_difference
 from longboard.boards.share_intervals import evidence, interval
 from longboard_tasks.intervals import wilson
 
@@ -236,3 +236,38 @@ def test_equals_among_others_far_away_are_still_told_apart_no_more_than_5_times_
         best, worst = rank_ranges(scores.mean(1), np.full(6, items), scores, draws=200, seed=trial)
         held += ((best <= [1, 1, 1, 4, 4, 4]) & (worst >= [3, 3, 3, 6, 6, 6])).sum()
     assert 0.92 <= held / trials / 6 <= 0.985, held / trials / 6
+
+
+def test_ranks_from_intervals_alone_go_by_the_arms_that_face_each_other():
+    """First and second differ by 0.3 with arms of 0.1 and 0.1, which add to 0.141; second and third by 0.05."""
+    values = np.array([0.8, 0.5, 0.45])
+    best, worst = interval_ranks(values, values - [0.1, 0.4, 0.1], values + [0.4, 0.1, 0.1], slice(0, 3))
+    assert list(zip(best, worst, strict=True)) == [(1, 1), (2, 3), (2, 3)]
+    wide = interval_ranks(values, values - [0.4, 0.1, 0.1], values + [0.1, 0.1, 0.1], slice(0, 3))
+    assert list(zip(*wide, strict=True)) == [(1, 3), (1, 3), (1, 3)]
+
+
+def test_ranks_from_intervals_of_a_page_are_those_of_the_whole():
+    rng = np.random.default_rng(3)
+    values, arms = rng.random(60), rng.uniform(0.01, 0.2, 60)
+    whole = interval_ranks(values, values - arms, values + arms, slice(0, 60))
+    page = interval_ranks(values, values - arms, values + arms, slice(20, 35))
+    assert [list(side[20:35]) for side in whole] == [list(side) for side in page]
+
+
+def test_numbers_without_an_interval_have_plain_ranks_and_ties_share_a_range():
+    values = np.array([3.0, 1.0, 2.0, 2.0])
+    best, worst = interval_ranks(values, values, values, slice(0, 4))
+    assert list(zip(best, worst, strict=True)) == [(1, 1), (4, 4), (2, 3), (2, 3)]
+    assert [list(side) for side in interval_ranks(values[:0], values[:0], values[:0], slice(0, 0))] == [[], []]
+
+
+@pytest.mark.parametrize("systems", [2, 6, 40])
+def test_among_equals_every_place_is_inside_a_range_of_intervals_95_times_in_100(systems):
+    rng = np.random.default_rng(4)
+    hit = []
+    for _ in range(400):
+        values, error = rng.normal(0, 1, systems), np.ones(systems)
+        best, worst = interval_ranks(values, values - 1.96 * error, values + 1.96 * error, slice(0, systems))
+        hit.append(((best == 1) & (worst == systems)).mean())
+    assert 0.93 < np.mean(hit) <= 1

@@ -133,7 +133,7 @@ def rows_of(
             trust=TRUSTS[gain[TRUST]] if has_gain else "",
             cost_trust=TRUSTS[spend[TRUST]] if has_cost else "",
             run_url=number.url if number else "",
-            rank=("" if not best else str(best) if best == worst else f"{best}–{worst}"),
+            rank=rank_text(best, worst) if best else "",
             rank_best=best,
             rank_worst=worst,
             on_front=bool(page.on_front[at]),
@@ -177,6 +177,10 @@ def matrix_of(
         MatrixRow(row, mark_safe("".join(cell(row, length) for length in lengths)))  # noqa: S308 (escaped below)
         for row in rows
     )
+
+
+def rank_text(best: int, worst: int) -> str:
+    return str(best) if best == worst else f"{best}–{worst}"
 
 
 def heat_of(value: float, unit: str) -> str:

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from longboard.boards import figures
 from longboard.boards.aggregates import tasks_at
-from longboard.boards.board_rows import heat_of, model_url, number_cell
+from longboard.boards.board_rows import heat_of, model_url, number_cell, rank_text
 from longboard.boards.board_view import LENGTH_SORTS, ROWS_PER_PAGE, BoardView, find_task
 from longboard.boards.choices import Choice, choose_hardware, controls
 from longboard.boards.columns import NUMBER, TRUSTS, Numbers
@@ -22,6 +22,7 @@ from longboard.boards.finding import Found
 from longboard.boards.lengths import effective_length, effective_range, length_area
 from longboard.boards.marks import Mark, mark_of
 from longboard.boards.metrics import METRICS, default_metric
+from longboard.boards.paired import interval_ranks
 from longboard.boards.reasons import Partial, Reasons, missing_html, stopped_runs
 from longboard.boards.reported import source_for
 from longboard.boards.selection import checked, facets_of, masks_of
@@ -79,7 +80,6 @@ class _Matrix:
     area: np.ndarray  # [N, 3]
     complete: np.ndarray
     effective: np.ndarray  # [N, 3]: by the value, surely (lower ends), possibly (upper ends)
-    rank: np.ndarray  # 0: partial, unranked
     facets: Mapping[str, Mapping[str, int]]
 
 
@@ -111,7 +111,10 @@ def length_page(found: Found, view: BoardView) -> LengthPage:
         complete={n: len(tasks_at(found.info, n)) for n in map(int, matrix.lengths)} if key.is_whole else {},
     )
     shorts = short_names([known[pk] for pk in {*page, *map(int, matrix.systems[:CURVES])}])
-    rows = tuple(_row(matrix, start + i, known, shorts, numbers, reasons) for i in range(len(page)))
+    ranks = _ranks(matrix, start, len(page))
+    rows = tuple(
+        _row(matrix, start + i, known, shorts, numbers, reasons, ranks.get(start + i)) for i in range(len(page))
+    )
     series = _series(matrix, shorts, metric)
     pinned: dict[str, Any] = {"hardware": here.slug if here else ""}
     return LengthPage(
@@ -166,13 +169,19 @@ def _matrix(view: BoardView, known: Catalogue, slices: Mapping[int, Any]) -> _Ma
         order = np.argsort(label, kind="stable")
     else:
         order = np.lexsort((label, -np.nan_to_num(area, nan=-1), ~complete))
-    rank = np.zeros(len(systems), np.int64)
-    whole = np.sort(-area[complete])
-    rank[complete] = 1 + np.searchsorted(whole, -area[complete])
     return _Matrix(
         systems[order], lengths, numbers[order], np.stack([area, low, high], 1)[order], complete[order],
-        effective[order], rank[order], facets,
+        effective[order], facets,
     )  # fmt: skip
+
+
+def _ranks(matrix: _Matrix, start: int, count: int) -> dict[int, tuple[int, int]]:
+    """Row of the table -> best and worst rank of its area, for the complete ones of a page."""
+    ranked = np.flatnonzero(matrix.complete)
+    here = slice(*np.searchsorted(ranked, [start, start + count]))
+    area, low, high = matrix.area[ranked].T
+    best, worst = interval_ranks(area, low, high, here)
+    return dict(zip(map(int, ranked[here]), zip(map(int, best), map(int, worst), strict=True), strict=True))
 
 
 def _row(
@@ -182,6 +191,7 @@ def _row(
     shorts: Mapping[int, str],
     numbers: Mapping[tuple[int, int], Number],
     reasons: Reasons,
+    rank: tuple[int, int] | None,
 ) -> LengthRow:
     pk = int(matrix.systems[at])
     facts = known[pk]
@@ -204,7 +214,7 @@ def _row(
         effective=_effective_text(*map(int, matrix.effective[at])),
         area=quantity(value, low, high, n=n, unit="share") if value == value else None,
         partial="" if matrix.complete[at] else f"{has} of {len(matrix.lengths)} lengths",
-        rank=str(matrix.rank[at]) if matrix.complete[at] else "–",
+        rank=rank_text(*rank) if rank else "–",
         cells=mark_safe("".join(cells)),  # noqa: S308 (each part is escaped where it is made)
     )
 

@@ -98,9 +98,7 @@ def rank_ranges(
     best, worst = np.ones(count, np.int64), np.full(count, count, np.int64)
     if count < 2:
         return best, worst
-    sidak = np.array(
-        [NormalDist().inv_cdf((1 + 0.95 ** (1 / max(1, differences))) / 2) for differences in range(count)]
-    )
+    sidak = _sidak(count)
     resampled = None
     if scores is not None and 2 < count <= EXACT_UP_TO and not np.isnan(scores).any() and scores.shape[1] >= 10:
         resampled = _resampled(scores, draws, seed)
@@ -114,6 +112,26 @@ def rank_ranges(
         best[rows] = 1 + (sure & (t > 0)).sum(axis=1)
         worst[rows] = count - (sure & (t < 0)).sum(axis=1)
     return best, worst
+
+
+def interval_ranks(values: Floats, lows: Floats, highs: Floats, rows: slice) -> tuple[Ints, Ints]:
+    """Best and worst rank, as in `rank_ranges`, of `rows` alone, from nothing but numbers [N] and their 95 % intervals.
+
+    Two numbers differ surely where their distance is beyond the arms that face each other, added as squares: right for separate
+    samples, and never too narrow for shared ones, whose errors go together.
+    """
+    gap = values[None, :] - values[rows, None]
+    facing = np.where(gap > 0, (values - lows)[None, :], (highs - values)[None, :]) ** 2
+    own = np.where(gap > 0, (highs - values)[rows, None], (values - lows)[rows, None]) ** 2
+    error = np.maximum(np.sqrt(facing + own) / Z95, 1e-300)  # an interval without width is sure of any distance
+    t = gap / error
+    sure = _surely_apart(np.abs(t), _sidak(len(values)), None)
+    return 1 + (sure & (t > 0)).sum(axis=1), len(values) - (sure & (t < 0)).sum(axis=1)
+
+
+def _sidak(count: int) -> Floats:
+    """[N]: how many standard errors so many differences at once may be off, 95 times in 100."""
+    return np.array([NormalDist().inv_cdf((1 + 0.95 ** (1 / max(1, differences))) / 2) for differences in range(count)])
 
 
 def _surely_apart(t: Floats, sidak: Floats, resampled: Floats | None) -> Mask:
