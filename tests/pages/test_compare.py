@@ -136,9 +136,8 @@ def test_a_crossover_is_found_between_the_lengths_where_the_order_turns(client, 
 
 def test_the_length_matrix_ranks_complete_rows_and_marks_partial_ones(client, systems):
     rows = {row[0]: row for row in table(client.get("/boards/niah/lengths/?threshold=0.55"), "lengths")[1:]}
-    assert rows["Apple"][1] == "1"
-    assert rows["Birch"][1] == "2"
-    assert rows["Cedar"][1] == "–"
+    assert [rows[name][1] for name in ("Apple", "Birch", "Cedar")] == ["1–2", "1–2", "–"]
+    assert (rows["Apple"][2][:4], rows["Birch"][2][:4]) == ("0.68", "0.60")  # each ± 0.12 or more: not told apart
     assert "partial: 1 of 3 lengths" in rows["Cedar"][2]
     assert rows["Apple"][3].startswith("4K")
     assert rows["Birch"][3].startswith("16K")
