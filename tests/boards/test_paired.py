@@ -255,6 +255,17 @@ def test_ranks_from_intervals_of_a_page_are_those_of_the_whole():
     assert [list(side[20:35]) for side in whole] == [list(side) for side in page]
 
 
+def test_ranks_from_many_intervals_are_never_narrower(monkeypatch):
+    rng = np.random.default_rng(5)
+    values, arms = rng.random(300), rng.uniform(0.01, 0.1, 300)
+    best, worst = interval_ranks(values, values - arms, values + arms, slice(40, 90))
+    monkeypatch.setattr("longboard.boards.paired.PAIRS_UP_TO", 10)
+    coarse_best, coarse_worst = interval_ranks(values, values - arms, values + arms, slice(40, 90))
+    assert (coarse_best <= best).all()
+    assert (coarse_worst >= worst).all()
+    assert (coarse_worst - coarse_best).mean() < 2 * (worst - best).mean()
+
+
 def test_numbers_without_an_interval_have_plain_ranks_and_ties_share_a_range():
     values = np.array([3.0, 1.0, 2.0, 2.0])
     best, worst = interval_ranks(values, values, values, slice(0, 4))

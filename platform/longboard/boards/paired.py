@@ -103,7 +103,9 @@ def rank_ranges(
     if scores is not None and 2 < count <= EXACT_UP_TO and not np.isnan(scores).any() and scores.shape[1] >= 10:
         resampled = _resampled(scores, draws, seed)
     if scores is None and count > PAIRS_UP_TO:
-        return _ranks_of_intervals(shares, n, float(sidak[-1]))
+        p = (shares * n + 1) / (n + 2)
+        half = sidak[-1] * np.sqrt(p * (1 - p) / (n + 2))
+        return _ranks_of_intervals(p - half, p + half)
     for start in range(0, count, CHUNK):
         rows = slice(start, min(count, start + CHUNK))
         centre, error = _pairs(shares, n, scores, rows)
@@ -118,8 +120,13 @@ def interval_ranks(values: Floats, lows: Floats, highs: Floats, rows: slice) -> 
     """Best and worst rank, as in `rank_ranges`, of `rows` alone, from nothing but numbers [N] and their 95 % intervals.
 
     Two numbers differ surely where their distance is beyond the arms that face each other, added as squares: right for separate
-    samples, and never too narrow for shared ones, whose errors go together.
+    samples, and never too narrow for shared ones, whose errors go together. Of more than PAIRS_UP_TO numbers whole intervals have
+    to lie apart, which is less often so.
     """
+    if len(values) > PAIRS_UP_TO:
+        critical = NormalDist().inv_cdf((1 + 0.95 ** (1 / (len(values) - 1))) / 2) / Z95
+        best, worst = _ranks_of_intervals(values - (values - lows) * critical, values + (highs - values) * critical)
+        return best[rows], worst[rows]
     gap = values[None, :] - values[rows, None]
     facing = np.where(gap > 0, (values - lows)[None, :], (highs - values)[None, :]) ** 2
     own = np.where(gap > 0, (highs - values)[rows, None], (values - lows)[rows, None]) ** 2
@@ -168,13 +175,10 @@ def _pairs(shares: Floats, n: Ints, scores: Floats | None, rows: slice) -> tuple
     return np.where(together, mean, centre), np.where(together, paired, error)
 
 
-def _ranks_of_intervals(shares: Floats, n: Ints, critical: float) -> tuple[Ints, Ints]:
+def _ranks_of_intervals(low: Floats, high: Floats) -> tuple[Ints, Ints]:
     """Rank ranges from whether simultaneous intervals overlap: n log n, and wider than those of all pairs."""
-    p = (shares * n + 1) / (n + 2)
-    half = critical * np.sqrt(p * (1 - p) / (n + 2))
-    low, high = p - half, p + half
-    best = 1 + len(p) - np.searchsorted(np.sort(low), high, side="right")
-    worst = len(p) - np.searchsorted(np.sort(high), low, side="left")
+    best = 1 + len(low) - np.searchsorted(np.sort(low), high, side="right")
+    worst = len(low) - np.searchsorted(np.sort(high), low, side="left")
     return best, worst
 
 
