@@ -144,6 +144,13 @@ def test_the_length_matrix_ranks_complete_rows_and_marks_partial_ones(client, sy
     assert rows["Cedar"][3].startswith("none")
 
 
+def test_the_sentence_above_the_lengths_is_of_every_length_or_says_where_the_last_one_ends(client, systems):
+    birch = text(parsed(client.get("/boards/niah/lengths/?threshold=0.55")))
+    assert "Birch holds accuracy of 0.55 or more at every length measured" in birch
+    assert "3 systems, 2 of them at every length. Bars are 95 % intervals." in birch
+    assert "up to 1K tokens, and none longer" in text(parsed(client.get("/boards/niah/lengths/?threshold=0.85")))
+
+
 def test_the_threshold_is_the_readers_and_a_bad_one_is_named(client, systems):
     page = client.get("/boards/niah/lengths/?threshold=0.85")
     assert table(page, "lengths")[1][3].startswith("1K")

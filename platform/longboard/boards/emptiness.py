@@ -33,13 +33,7 @@ class Emptiness:
 
 def explain(view: BoardView, suite: Suite, info: SuiteInfo, task: TaskInfo, metric: MetricInfo) -> Emptiness:
     """`info` as boards offer the suite. A handful of statements."""
-    tasks = list(
-        Column.objects.filter(suite=suite, metric__in={m for t in info.tasks for m in t.metrics})
-        .exclude(task=task.name)
-        .order_by("task")
-        .values_list("task", flat=True)
-        .distinct()
-    )
+    tasks = _measured(suite, info) - {task.name}
     others = [t for t in info.tasks if t.name in tasks]
     return Emptiness(
         why=_why(view, suite, info, task, metric, bool(tasks)),
@@ -54,6 +48,18 @@ def explain(view: BoardView, suite: Suite, info: SuiteInfo, task: TaskInfo, metr
         ),
         instead=others[0].name if others else "",
     )
+
+
+def tasks_with_numbers(suite: Suite, info: SuiteInfo) -> list[TaskInfo]:
+    """`info` as boards offer the suite, and the tasks in its order. One statement."""
+    measured = _measured(suite, info)
+    return [t for t in info.tasks if t.name in measured]
+
+
+def _measured(suite: Suite, info: SuiteInfo) -> set[str]:
+    """Tasks with numbers, unranked ones among them."""
+    columns = Column.objects.filter(suite=suite, metric__in={m for t in info.tasks for m in t.metrics})
+    return set(columns.order_by().values_list("task", flat=True).distinct())
 
 
 def _why(

@@ -28,7 +28,7 @@ from longboard.boards.reported import source_for
 from longboard.boards.selection import checked, facets_of, masks_of
 from longboard.boards.sources import Number, key_of
 from longboard.boards.systems import Catalogue, catalogue, short_names
-from longboard.quantities import Quantity, length_label, quantity
+from longboard.quantities import Quantity, length_label, many_text, quantity
 from longboard_tasks.catalogue.metrics import MetricInfo
 
 CURVES = 8  # one for each colour
@@ -124,7 +124,7 @@ def length_page(found: Found, view: BoardView) -> LengthPage:
         hardware=here.title if here else "",
         lengths=tuple(length_label(int(n)) for n in matrix.lengths),
         title=_title(matrix, shorts, view, metric, here.title if here else ""),
-        summary=f"{len(matrix.systems):,} systems, {int(matrix.complete.sum()):,} of them at every length",
+        summary=_summary(matrix),
         rows=rows,
         controls=controls(found.info, view, task, metric, places, hardware_id, matrix.facets, known),
         sorts={
@@ -251,10 +251,20 @@ def _title(matrix: _Matrix, shorts: Mapping[int, str], view: BoardView, metric: 
     who = shorts.get(int(matrix.systems[holders[0]]), "One system")
     others = f" and {len(holders) - 1:,} other{'s' if len(holders) > 2 else ''}" if len(holders) > 1 else ""
     verb = "hold" if len(holders) > 1 else "holds"
-    reach = (
-        "every length measured" if longest == matrix.lengths[-1] else f"{length_label(longest)} tokens, and none longer"
-    )
-    return f"{who}{others} {verb} {name} of {threshold} or more up to {reach}{where}"
+    if longest < matrix.lengths[-1]:
+        reach = f"up to {length_label(longest)} tokens, and none longer"
+    elif len(matrix.lengths) > 1:
+        reach = "at every length measured"
+    else:
+        reach = f"at {length_label(longest)} tokens, the one length measured"
+    return f"{who}{others} {verb} {name} of {threshold} or more {reach}{where}"
+
+
+def _summary(matrix: _Matrix) -> str:
+    count, whole = len(matrix.systems), int(matrix.complete.sum())
+    if len(matrix.lengths) < 2:
+        return many_text(count, "system")
+    return f"{many_text(count, 'system')}, {'all' if whole == count else f'{whole:,}'} of them at every length"
 
 
 def _table(

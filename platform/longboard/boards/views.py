@@ -26,6 +26,7 @@ from longboard.boards import dump, exports, plotly, queries, sharing
 from longboard.boards.board_view import BoardView
 from longboard.boards.compare import compare_page
 from longboard.boards.crossover_page import crossover_page
+from longboard.boards.emptiness import tasks_with_numbers
 from longboard.boards.finding import Found, find_board, first_board
 from longboard.boards.latest import latest_results
 from longboard.boards.length_page import length_page
@@ -117,7 +118,11 @@ def _packed(body: bytes, push_url: str, *, etag: str) -> HttpResponse:
 def lengths(request: HttpRequest, suite: str) -> HttpResponseBase:
     """The length matrix: every System at every context length."""
     found, view = _asked(request, suite)
-    response = render(request, "boards/lengths.html", {"page": length_page(found, view)})
+    page = length_page(found, view)
+    # Who asked for no task gets one with numbers, as on the board.
+    if not request.GET and not page.lengths and (filled := tasks_with_numbers(found.suite, found.info)):
+        return redirect(view.url("board-lengths", task=filled[0].name))
+    response = render(request, "boards/lengths.html", {"page": page})
     return _cacheable(request, response, s_maxage=60)
 
 
