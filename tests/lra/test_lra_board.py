@@ -96,6 +96,8 @@ def test_each_task_has_a_front_of_accuracy_against_its_own_training(measured, cl
     for query in ("?cost=ttft_ms", "?task=listops_smoke"):
         assert "There is no" in text(parsed(client.get(f"/boards/lra/{query}")))
     assert client.get("/boards/lra/lengths/").status_code == 200
+    at_one_length = text(parsed(client.get("/boards/lra/lengths/?threshold=0.5")))
+    assert "S4D holds accuracy of 0.5 or more at 2,000 tokens, the one length measured" in at_one_length
     assert client.get(f"/compare/?system={softmax.slug}&system={s4d.slug}").status_code == 200
     suite = parsed(client.get("/suites/lra/"))
     links = suite.xpath("//section[@aria-labelledby='places']//td/a/@href")
@@ -105,6 +107,14 @@ def test_each_task_has_a_front_of_accuracy_against_its_own_training(measured, cl
     assert "Long Range Arena: Byte-level text" in text(hardware)
     assert "Byte-level text" in text(parsed(client.get("/models/lra-s4d/")))
     assert "Training rate" in text(parsed(client.get(f"/systems/{s4d.slug}/")))
+
+
+def test_an_address_that_names_no_task_opens_one_with_numbers(measured, client):
+    (softmax, run), _ = measured
+    put(softmax, run, "listops_short", 0.4)
+    for path in ("/boards/lra/", "/boards/lra/lengths/"):
+        assert client.get(path).headers["Location"].endswith("task=listops_short")
+    assert client.get("/boards/lra/lengths/?task=listops").status_code == 200
 
 
 def test_the_suites_page_has_every_architecture_task_by_task_and_its_speed_by_length(
@@ -147,7 +157,7 @@ def test_the_suites_page_has_every_architecture_task_by_task_and_its_speed_by_le
     for url in arena.xpath(".//thead//a/@href"):
         assert client.get(url).status_code == 200
     speed = page.xpath("//section[@aria-labelledby='speed-1']//tbody/tr")
-    assert [text(cell) for cell in speed[0].xpath("./td")] == ["50,000 tok/s", "20,000 tok/s"]
+    assert [text(cell) for cell in speed[0].xpath("./td")] == ["0.0500", "0.0200"]  # million tokens/s
 
 
 def test_a_run_that_failed_is_missing_from_its_own_tasks_board_alone(measured, client):

@@ -109,11 +109,19 @@ def _speeds(metric: str, cells: list[Cell], systems: Mapping[int, System]) -> Sp
                 systems[pk].label,
                 reverse("model", args=[systems[pk].model.slug]),
                 mark_of(pk),
-                tuple(_cell(found.get((pk, n))) for n in lengths),
+                tuple(_rate(found.get((pk, n))) for n in lengths),
             )
             for pk in sorted({pk for pk, _ in found}, key=order)
         ),
     )
+
+
+def _rate(cell: Cell | None) -> ArenaCell:
+    """In millions a second, the unit in the table's summary: six lengths with intervals fit a screen."""
+    if cell is None:
+        return ArenaCell(None, "")
+    value, low, high = (rate / 1e6 for rate in (cell.value, cell.ci_low, cell.ci_high))
+    return ArenaCell(quantity(value, low, high, n=cell.n, unit="1"), reverse("run", args=[cell.last_run_id]))
 
 
 def _cell(cell: Cell | None) -> ArenaCell:
