@@ -197,6 +197,30 @@ def test_theory_is_held_against_stock_code_and_our_kernels_apart_with_intervals_
 
 
 @pytest.mark.django_db
+def test_energies_of_one_system_stand_together_and_two_machines_are_named(client):
+    page = parsed(client.get("/efficiency/h200/"))
+    section = page.xpath("//section[@aria-labelledby='energy']")[0]
+    rows = [tuple(text(cell) for cell in row.xpath("./th|./td")[:2]) for row in section.xpath(".//tbody/tr")]
+    assert rows == sorted(rows)
+    assert rows.count(("granite-h-1b", "decode")) == 2
+    assert "are of two machines" in text(section)
+
+
+@pytest.mark.django_db
+def test_what_had_no_time_in_one_report_and_has_a_number_of_another_is_one_row(client):
+    page = parsed(client.get("/efficiency/h200/mamba2-1b-longboard/"))
+    (row,) = page.xpath("//tr[th[normalize-space()='decode, 16K, batch 8']]")
+    assert "2.42 ms" in text(row)
+
+
+@pytest.mark.django_db
+def test_a_range_of_equal_ratios_and_one_claim_read_as_one_and_no_time_of_the_cost_model_is_nothing(client):
+    assert not re.search(r"(\d\S*×) to \1", text(parsed(client.get("/efficiency/theory/?on=h200"))))
+    assert not re.search(r"\b1 claims", text(parsed(client.get("/literature/"))))
+    assert not re.search(r"\b0\.0 s\b", text(parsed(client.get("/efficiency/costs/"))))
+
+
+@pytest.mark.django_db
 def test_several_verdicts_of_a_paper_are_told_in_the_plural(client):
     told = text(parsed(client.get("/literature/")))
     assert not re.search(r"\b([2-9]|\d\d+) (holds|does not)\b", told)

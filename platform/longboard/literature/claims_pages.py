@@ -13,6 +13,7 @@ from longboard.literature.measurements import load_tables
 from longboard.literature.site_figures import results_version
 from longboard.literature.verdicts import WORDS, Verdict
 from longboard.literature.wording import compared_text, figure_word, kind_text, paper_hardware_text, rule_text
+from longboard.quantities import many_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +150,11 @@ def paper_status(paper: Paper, lines: Sequence[ClaimLine]) -> str:
         counts = {
             word: sum(x.verdict.word == word for x in judged) for word in dict.fromkeys(x.verdict.word for x in judged)
         }
-        return f"{len(judged)} of {len(lines)} claims measured: " + ", ".join(
+        return f"{len(judged)} of {many_text(len(lines), 'claim')} measured: " + ", ".join(
             f"{n} {word if n == 1 else _plural(word)}" for word, n in counts.items()
         )
     if lines:
-        return f"{len(lines)} claims, none measured yet"
+        return f"{many_text(len(lines), 'claim')}, {'not' if len(lines) == 1 else 'none'} measured yet"
     return paper.runnable
 
 

@@ -85,7 +85,7 @@ def _line(shape_id: str, sheet: HardwareSheet, length: int, batch: int) -> CostL
         weights=bytes_text(found.weight_bytes),
         per_token=bytes_text(grows) if grows else "none",
         state=bytes_text(architecture.state_bytes(dtype)) if architecture.state_bytes(dtype) else "none",
-        prefill=duration_text(found.prefill_s),
+        prefill=duration_text(found.prefill_s) if found.prefill_s >= 1 else f"{found.prefill_s * 1_000:,.3g} ms",
         decode=f"{found.decode_s * 1_000:,.3g} ms",
         users=f"{found.concurrency:,}",
         swap=f"{found.swap_s * 1_000:,.3g} ms",

@@ -71,7 +71,7 @@ def _efficiency_page(slug: str) -> EfficiencyPage:
 def energy_rows(table: Table, system: str = "") -> list[tuple[str, str, str, str, str, str]]:
     """(system, phase, length, energy of one token, joules and window, validity), by System."""
     rows: list[tuple[str, str, str, str, str, str]] = []
-    for cell in sorted(table.report.cells, key=lambda cell: cell.system):
+    for cell in sorted(table.report.cells, key=lambda cell: (cell.system, cell.phase, cell.context_length)):
         e = cell.energy
         if e is None or (system and cell.system != system):
             continue
@@ -119,8 +119,15 @@ def system_page(slug: str, system: str) -> SystemPage | None:
     facts = table.report.systems[system]
     shape = table.architecture(system)
     rows = []
+    worked = {
+        c.key for c in table.cells if c.failure is None
+    }  # on a filled cache or not: what had no time elsewhere is no row
     for cell in sorted(
-        (c for c in table.cells if c.system == system),
+        (
+            c
+            for c in table.cells
+            if c.system == system and not (c.failure and c.failure.kind == "no_time" and c.key in worked)
+        ),
         key=lambda c: (c.phase != "prefill", c.batch, c.logits, c.reading, c.context_length),
     ):
         metric = "ttft" if cell.phase == "prefill" else "tpot"

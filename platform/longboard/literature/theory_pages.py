@@ -113,6 +113,8 @@ def _ratios_text(ratios: list[float]) -> str:
     if len(ratios) == 1:
         return f"{figure_text(ratios[0])}×, one row"
     low, high = (figure_text(pick(ratios)) for pick in (min, max))
+    if low == high:
+        return f"{low}× over {len(ratios)} rows"
     return f"{figure_text(median(ratios))}× in the middle, {low}× to {high}× over {len(ratios)} rows"
 
 
