@@ -33,7 +33,12 @@ class Quantity:
         return f"{self.value} {self.interval}".rstrip()
 
     def __str__(self) -> str:
-        return f"{self.text}, n={self.n}"
+        return f"{self.text}, n={self.count}"
+
+    @property
+    def count(self) -> str:
+        """n as it is written, "2,000"."""
+        return f"{self.n:,}"
 
 
 @lru_cache(maxsize=8_192)  # shares of n samples take n + 1 values: most cells of a matrix are written elsewhere on it

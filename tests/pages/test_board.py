@@ -165,6 +165,8 @@ def test_a_board_can_be_pinned_to_a_suite_version(client, systems):
 
 def test_an_efficiency_suite_leads_to_its_own_page(client, systems):
     assert client.get("/boards/efficiency/")["Location"] == "/suites/efficiency/"
+    assert client.get("/boards/efficiency/lengths/")["Location"] == "/suites/efficiency/"
+    assert client.get("/boards/nothing/lengths/").status_code == 404
 
 
 def test_an_empty_board_says_how_to_fill_it(client):

@@ -30,6 +30,13 @@ def node(owner):
     return node
 
 
+def test_a_machine_whose_results_came_as_files_was_never_heard_of(client, node):
+    node.last_seen_at = None
+    node.save()
+    assert "It never called this site: its results came as files." in words(client.get(f"/nodes/{node.pk}/"))
+    assert "never" in words(client.get("/nodes/"))
+
+
 def words(response):
     return text(parsed(response).xpath("//main")[0])
 

@@ -76,6 +76,7 @@ def test_a_fresh_site_gets_runs_measurements_and_board_cells_with_hardware_and_d
     run = Run.objects.order_by("pk").first()
     assert run.started_at == datetime(2026, 11, 24, 12, tzinfo=UTC)
     assert "2026-11-24" in run.submission.note
+    assert Node.objects.get().last_seen_at is None  # a machine whose files came was never heard of
 
 
 def test_boards_are_ranked_once_the_last_bundle_is_in(shipped, monkeypatch):

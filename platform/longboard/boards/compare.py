@@ -199,7 +199,7 @@ def _cell(cell: Cell | None, first: Cell | None, metric: MetricInfo) -> CompareC
         return CompareCell(number, run_url(cell.last_run_id), "", "", "")
     if metric.unit == "share":
         delta = difference_of(first, cell)
-        kind = f"paired on {delta.n} samples" if delta.paired else f"separate samples, n={delta.n}"
+        kind = f"paired on {delta.n:,} samples" if delta.paired else f"separate samples, n={delta.n:,}"
         verdict = "unclear" if not delta.is_sure else "better" if delta.value > 0 else "worse"
         return CompareCell(number, run_url(cell.last_run_id), signed(delta), verdict, kind)
     ratio, low, high = ratio_of(first, cell)

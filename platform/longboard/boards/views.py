@@ -117,7 +117,10 @@ def _packed(body: bytes, push_url: str, *, etag: str) -> HttpResponse:
 @require_safe
 def lengths(request: HttpRequest, suite: str) -> HttpResponseBase:
     """The length matrix: every System at every context length."""
-    found, view = _asked(request, suite)
+    found = _find(suite)
+    if found is None:
+        return redirect("suite", suite)  # as its board does
+    view = BoardView.from_query(found.info, request.GET, label=suite)
     page = length_page(found, view)
     # Who asked for no task gets one with numbers, as on the board.
     if not request.GET and not page.lengths and (filled := tasks_with_numbers(found.suite, found.info)):

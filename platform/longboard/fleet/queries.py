@@ -156,7 +156,7 @@ def _node_line(node: Node, now: datetime) -> NodeLine:
         state=node.get_state_display(),
         is_alive=node.state != Node.State.REVOKED and node.is_alive(now),
         has_ended=node.state == Node.State.REVOKED,
-        seen=ago_text(node.last_seen_at, now) if node.last_seen_at else "never",
+        seen=ago_text(node.last_seen_at, now) if node.last_seen_at else "",
         device=_device_text(report),
         owner=node.owner.username if node.owner else "",
     )

@@ -41,7 +41,6 @@ class Score:
     accuracy: Quantity
     difference: str  # "−0.12 (−0.20 to −0.03)"; empty for the full cache, and where too few samples are shared
     verdict: str  # better, worse, unclear
-    n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +252,10 @@ def _score(mine: Scores, full: Scores) -> Score | None:
     accuracy = quantity(value, *wilson(value, len(mine)), n=len(mine), unit="share")
     shared = sorted(mine.keys() & full.keys())
     if len(shared) < LEAST_SHARED:
-        return Score(accuracy, "", "", len(mine))
+        return Score(accuracy, "", "")
     delta = paired_difference(np.array([full[k] for k in shared]), np.array([mine[k] for k in shared]))
     verdict = "better" if delta.low > 0 else "worse" if delta.high < 0 else "unclear"
-    return Score(accuracy, signed(delta), verdict, len(mine))
+    return Score(accuracy, signed(delta), verdict)
 
 
 def _points(rows: Sequence[BudgetRow], columns: Sequence[str]) -> list[FrontPoint]:

@@ -114,7 +114,7 @@ def heat_map(system: System, hardware_id: int, suite_id: int, task: str) -> Heat
         number = quantity(share, *wilson(share, n), n=n, unit="share")
         return HeatCell(
             text=number.value,
-            detail=f"{number.interval} n={n}",
+            detail=f"{number.interval} n={number.count}",
             url=f"{run_url}?depth={depth:g}#samples",
             heat=f"h{min(9, int(share * 10))}",
         )

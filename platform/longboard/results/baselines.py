@@ -106,6 +106,7 @@ def _node_of(machine: Path, baseline: Baseline, now: datetime) -> Node:
         software = dict(baseline.bundle.manifest.software)
         node = enrol(code=code, name=machine.name[:80], public_key=key, report=report, software=software, now=now).node
         set_node_state(node=node, state=Node.State.REVOKED, actor=user)
+        Node.objects.filter(pk=node.pk).update(last_seen_at=None)  # its files came, not the machine
     return node
 
 

@@ -54,7 +54,7 @@ def board_row(row: Row) -> SafeString:
         f'<td class="tick"><input type="checkbox" form="compare" name="system" value="{escape(row.slug)}" '
         f'aria-label="Compare {escape(row.label)}"></td><td class="num">{row.rank or "–"}</td>'
         f'<th scope="row">{_mark(row.mark, row.certainty)}<a href="{escape(row.url)}">{escape(row.label)}</a>{family}</th>'
-        f'<td class="num">{gain}</td><td class="num">{row.gain.n if row.gain else ""}</td><td class="num">{cost}</td>'
+        f'<td class="num">{gain}</td><td class="num">{row.gain.count if row.gain else ""}</td><td class="num">{cost}</td>'
         f'<td class="num">{row.probability_text}{flag}</td><td>{trust}</td></tr>\n'
     )
 
