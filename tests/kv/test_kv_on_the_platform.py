@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.utils import timezone
 from tests import factories
 from tests.factories import NOW
 from tests.pages.reading import parsed, text
@@ -53,7 +54,7 @@ def test_methods_run_end_to_end_and_stand_beside_the_full_cache(client, ada, tmp
     method = {"method": "streaming_llm", "budget": 0.25}
     for fields in ({}, method, method | {"settings": {"question_aware": True}}):
         submit(author=ada, request=ask(**fields), now=NOW)
-    worker, scores = Worker(), {}
+    worker, scores = Worker(now=timezone.now()), {}  # an evaluation says when it began
     loaded = open_system(SystemSpec(model=ModelRef(source="zoo", id="llama-3m")))
     for number in range(6):
         ticket = worker.take()

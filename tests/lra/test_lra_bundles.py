@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.factories import NOW
+from django.utils import timezone
 
 from longboard.boards.models import Cell
 from longboard.registry.services import sync_catalogue
@@ -68,9 +68,9 @@ def test_output_is_packed_loaded_and_on_the_boards_once(copy, tmp_path):
     key = load_key(tmp_path / "key")
     assert pack(tmp_path / "bundles", tmp_path / "shipped" / "toy-cpu", key) == 2
     sync_catalogue()
-    assert load_baselines(now=NOW, folder=tmp_path / "shipped") == Loaded(new=2, known=0, skipped=0)
+    assert load_baselines(now=timezone.now(), folder=tmp_path / "shipped") == Loaded(new=2, known=0, skipped=0)
     assert set(Bundle.objects.values_list("state", flat=True)) == {"accepted"}
-    assert load_baselines(now=NOW, folder=tmp_path / "shipped") == Loaded(new=0, known=2, skipped=0)
+    assert load_baselines(now=timezone.now(), folder=tmp_path / "shipped") == Loaded(new=0, known=2, skipped=0)
     trained = Cell.objects.get(metric="accuracy")
     assert (trained.task, trained.n, trained.system.model.slug) == ("listops_smoke", 16, "lra-linear")
     outcomes = [json.loads(path.read_text()) for path in copy.glob("listops/*/outcome.json")]
@@ -141,7 +141,7 @@ def test_a_training_that_shared_the_machine_has_no_rates_and_is_loaded(copy, tmp
     assert main([str(copy), str(tmp_path / "bundles"), "--without-rates", "linear"]) == 0
     assert pack(tmp_path / "bundles", tmp_path / "shipped" / "toy-cpu", load_key(tmp_path / "key")) == 1
     sync_catalogue()
-    assert load_baselines(now=NOW, folder=tmp_path / "shipped") == Loaded(new=1, known=0, skipped=0)
+    assert load_baselines(now=timezone.now(), folder=tmp_path / "shipped") == Loaded(new=1, known=0, skipped=0)
     assert set(Cell.objects.values_list("metric", flat=True)) >= {"accuracy", "train_peak_memory_bytes"}
     assert not Cell.objects.filter(metric__endswith="tokens_per_s").exists()
     assert Bundle.objects.get().manifest["settings"]["rates"] == "left out: the machine had other work"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from django.utils import timezone
 from tests.factories import NOW
 from tests.lra.asking import ask
 from tests.pages.reading import parsed, text
@@ -32,7 +33,7 @@ def smoke(ada, worker: Worker, folder, **fields):
 
 
 def test_a_training_goes_from_request_to_numbers_and_never_ranks_where_it_should_not(ada, client, tmp_path):
-    worker = Worker()
+    worker = Worker(now=timezone.now())  # a training says when it began
     run, row, bundle = smoke(ada, worker, tmp_path, samples=2)
     assert row.state == Bundle.State.ACCEPTED, row.reason
     run.refresh_from_db()
@@ -79,7 +80,7 @@ def test_a_training_goes_from_request_to_numbers_and_never_ranks_where_it_should
     ],
 )
 def test_numbers_that_do_not_follow_from_the_samples_are_rejected(ada, tmp_path, tamper, says):
-    worker = Worker()
+    worker = Worker(now=timezone.now())  # a training says when it began
     submit(author=ada, request=ask(tasks=("lra/listops_smoke",), samples=1), now=NOW)
     ticket = worker.take()
     honest = evaluate(

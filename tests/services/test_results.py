@@ -24,13 +24,15 @@ pytestmark = pytest.mark.django_db
 
 
 class Worker:
-    """A node that holds its own key, as far as the services see one."""
+    """A node that holds its own key, as far as the services see one. `now`: the site's clock, at each call unless it says so."""
 
-    def __init__(self, pool=None):
+    def __init__(self, pool=None, now=NOW):
         self.key, public = make_key()
         self.node = make_node(pool, public_key=public)
+        self.now = now
 
-    def take(self, now=NOW):
+    def take(self, now=None):
+        now = now or self.now
         attempt = lease.claim(node=self.node, now=now)
         lease.start(attempt_id=attempt.pk, node=self.node, fence=attempt.fence, now=now)
         run = Run.objects.select_related("system__model", "system__method", "suite").get(pk=attempt.run_id)
@@ -45,11 +47,12 @@ class Worker:
     def bundle(self, ticket, **how):
         return make_bundle(ticket.run, attempt_id=ticket.attempt_id, fence=ticket.fence, **how)
 
-    def hand_in(self, ticket, bundle, now=NOW):
+    def hand_in(self, ticket, bundle, now=None):
         return self.send(ticket, sign_bundle(bundle, self.key), now)
 
-    def send(self, ticket, signed, now=NOW):
-        return receive_bundle(attempt_id=ticket.attempt_id, node=self.node, fence=ticket.fence, signed=signed, now=now)
+    def send(self, ticket, signed, now=None):
+        asked = {"attempt_id": ticket.attempt_id, "node": self.node, "fence": ticket.fence, "signed": signed}
+        return receive_bundle(**asked, now=now or self.now)
 
 
 def change(bundle, **fields):
