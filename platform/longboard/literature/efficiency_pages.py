@@ -119,9 +119,8 @@ def system_page(slug: str, system: str) -> SystemPage | None:
     facts = table.report.systems[system]
     shape = table.architecture(system)
     rows = []
-    worked = {
-        c.key for c in table.cells if c.failure is None
-    }  # on a filled cache or not: what had no time elsewhere is no row
+    # On a filled cache or not: what had no time elsewhere is no row.
+    worked = {c.key for c in table.cells if c.failure is None}
     for cell in sorted(
         (
             c
